@@ -1,0 +1,149 @@
+"""The words that every room shares: Batch, Move, Dataset, Splits, Game, the kinds of Config and of error.
+
+Dimension letters in shape annotations, everywhere: B batch, C channels, H height, W width, N samples, D features or
+latents, K classes. Images inside the package are float32 NCHW RGB in [-1, 1].
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class ArzhangError(Exception):
+    """A sentence for the user: what was found, what was expected, what to do. Ends a command with status 1."""
+
+    status: ClassVar[int] = 1
+
+
+class MisuseError(ArzhangError):
+    """The command or the configuration asks for what cannot be. Ends a command with status 2."""
+
+    status: ClassVar[int] = 2
+
+
+class Batch(Mapping[str, Tensor]):
+    """Named tensors whose first dimension is the batch, read as attributes.
+
+    Example:
+        >>> batch = Batch.stack([{"source": torch.zeros(3, 4, 4)}, {"source": torch.ones(3, 4, 4)}])
+        >>> batch.source.shape, len(batch)
+        (torch.Size([2, 3, 4, 4]), 1)
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = dict(tensors)
+
+    @classmethod
+    def stack(cls, examples: Iterable[Mapping[str, Tensor]]) -> "Batch":
+        """Join examples, which have no batch dimension, into one batch."""
+        examples = list(examples)
+        return cls({name: torch.stack([example[name] for example in examples]) for name in examples[0]})
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the same batch on another device."""
+        return Batch({name: tensor.to(device, non_blocking=True) for name, tensor in self.items()})
+
+    def __getattr__(self, name: str) -> Tensor:
+        tensors: dict[str, Tensor] = self.__dict__.get("_tensors", {})
+        if name not in tensors:
+            raise AttributeError(f"This batch has no tensor {name!r}; it has {', '.join(tensors)}.")
+        return tensors[name]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """One player's turn.
+
+    Args:
+        player: Whose networks the loss moves.
+        loss: What that player lowers.
+        terms: Detached parts of the loss, to log under their names.
+    """
+
+    player: str
+    loss: Float[Tensor, ""]
+    terms: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Game(Protocol):
+    """Networks and the objectives that train them; an ``nn.Module`` that also has these two.
+
+    ``players`` maps each player to the submodules that it moves. ``play`` is a generator: it yields a Move and is
+    resumed after that player has moved.
+    """
+
+    players: Mapping[str, tuple[str, ...]]
+
+    def play(self, batch: Batch) -> Iterator[Move]:
+        """Yield the moves of one round on one batch."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Examples by index; ``len`` of them make an epoch."""
+
+    def __len__(self) -> int: ...
+
+    def example(self, index: int, generator: torch.Generator | None) -> Mapping[str, Tensor]:
+        """Return example ``index``: drawn and augmented from the generator, or, without one, plain and fixed."""
+
+    def name(self, index: int) -> str:
+        """Return what people call this example, such as its file's name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Splits:
+    """What a model learns from, and what it never sees."""
+
+    train: Dataset
+    held_out: Dataset
+
+
+# A Config is a frozen dataclass that says everything about one thing and builds it. It is called ``Config`` in that
+# thing's file, whose name is the thing's: ``arzhang.networks.unet.Config().build(inputs=3, outputs=3)``. The kinds:
+
+
+@runtime_checkable
+class DataConfig(Protocol):
+    """Builds the two splits of a dataset."""
+
+    def build(self, *, seed: int) -> Splits:
+        """Open the data; ``seed`` decides a split that the folder does not name."""
+
+
+@runtime_checkable
+class ModelConfig(Protocol):
+    """Builds a game."""
+
+    def build(self) -> nn.Module:
+        """Make the networks, freshly initialised from the global generator."""
+
+
+@runtime_checkable
+class GeneratorConfig(Protocol):
+    """Builds a network from images to images, whose ``multiple`` (or 1) divides the sides of what it takes."""
+
+    def build(self, *, inputs: int, outputs: int) -> nn.Module:
+        """Make the network for these numbers of channels."""
+
+
+@runtime_checkable
+class DiscriminatorConfig(Protocol):
+    """Builds a network from images to logits, positive for real."""
+
+    def build(self, *, inputs: int) -> nn.Module:
+        """Make the network for this number of channels."""
