@@ -1,0 +1,153 @@
+"""A Run is a Config of Configs: everything that decides what a training run becomes."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from arzhang import config, layout, plugins
+from arzhang.types import DataConfig, MisuseError, ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adam:
+    """How every player's networks are moved."""
+
+    rate: float = 2e-4
+    """Learning rate before its schedule."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Decay of the first and of the second moment."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the rate goes down."""
+    decay_from: float = 0.5
+    """Share of the training after which the linear schedule starts to go down."""
+
+    def rate_at(self, now: int, total: int) -> float:
+        """Return the rate in the unit ``now`` (a step or an epoch, from 0) of ``total``; it is never 0 before the end.
+
+        Example:
+            >>> adam = Adam(rate=1.0, schedule="linear")
+            >>> [round(101 * adam.rate_at(epoch, 200)) for epoch in (0, 99, 100, 199)]
+            [101, 101, 100, 1]
+        """
+        if self.schedule == "linear":
+            constant = round(self.decay_from * total)
+            return self.rate * (1 - max(0, now + 1 - constant) / (total - constant + 1))
+        if self.schedule == "cosine":
+            return self.rate * 0.5 * (1 + math.cos(math.pi * now / total))
+        return self.rate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One training run."""
+
+    model: ModelConfig
+    """What is trained."""
+    data: DataConfig
+    """What it is trained on."""
+    optimiser: Adam = Adam()
+    """How it is moved."""
+    steps: int | None = None
+    """Length of the training in batches; give this or epochs."""
+    epochs: int | None = None
+    """Length of the training in passes through the data; the learning rate then changes once an epoch."""
+    batch: int = 1
+    """Examples in a batch."""
+    seed: int = 0
+    """What all randomness is a function of."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, such as .999; 0 keeps none."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What networks compute in: float32, or bfloat16 by autocast (faster; weights stay float32)."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    workers: int = 0
+    """Processes that load data beside the training; they change nothing but the speed."""
+    log_every: int = 20
+    """Steps between lines of log.jsonl."""
+    judge_every: int = 1000
+    """Steps between renderings of the held-out examples, with their figures, a checkpoint and the report."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Newest checkpoints that are kept, besides the best."""
+
+    def check(self) -> None:
+        """Refuse what contradicts itself, before anything is built.
+
+        Raises:
+            MisuseError: Not exactly one of steps and epochs is given, or a number is out of its range.
+        """
+        if (self.steps is None) == (self.epochs is None):
+            raise MisuseError(f"A run needs either steps or epochs; found steps {self.steps} and epochs {self.epochs}.")
+        for name in ("steps", "epochs", "batch", "workers", "log_every", "judge_every", "checkpoint_every", "keep"):
+            value, least = getattr(self, name), int(name != "workers")
+            if value is not None and value < least:
+                raise MisuseError(f"{name} is {value}; it should be at least {least}.")
+        adam = self.optimiser
+        if not 0 <= adam.rate < math.inf:
+            raise MisuseError(f"optimiser.rate is {adam.rate}; it should be a number of at least 0.")
+        for name, share in (("ema", self.ema), *(("optimiser.betas", beta) for beta in adam.betas)):
+            if not 0 <= share < 1:
+                raise MisuseError(f"{name} holds {share}; it should be at least 0 and below 1.")
+        if not 0 <= adam.decay_from <= 1:
+            raise MisuseError(f"optimiser.decay_from is {adam.decay_from}; it should be a share, from 0 to 1.")
+
+    def length(self, examples: int) -> int:
+        """Return the number of steps, for an epoch of so many examples."""
+        return self.steps if self.steps is not None else math.ceil((self.epochs or 0) * examples / self.batch)
+
+    def rate_at(self, step: int, examples: int) -> float:
+        """Return the learning rate of a step (from 0), for an epoch of so many examples."""
+        if self.epochs is not None:
+            return self.optimiser.rate_at(step * self.batch // examples, self.epochs)
+        return self.optimiser.rate_at(step, self.length(examples))
+
+
+def from_recipe(name: str) -> Run:
+    """Return the Run of a recipe.
+
+    Example:
+        >>> from_recipe("pix2pix").epochs
+        200
+    """
+    made: Run = plugins.find("recipes", name)()
+    return made
+
+
+def changed(run: Run, changes: Mapping[Any, Any]) -> Run:
+    """Return a Run with other values, nested as in a file.
+
+    Steps given replace epochs, and the other way round. A root of data without its kind is read as what it holds.
+
+    Example:
+        >>> changed(from_recipe("pix2pix"), {"steps": 10, "model": {"l1": 50}}).model.l1
+        50.0
+    """
+    data = changes.get("data")
+    if isinstance(data, Mapping) and "kind" not in data and isinstance(data.get("root"), str | Path):
+        run = on_folder(run, Path(data["root"]))
+        changes = {**changes, "data": {key: value for key, value in data.items() if key != "root"}}
+    return config.from_dict(Run, changes, base=length_from(run, changes))
+
+
+def on_folder(run: Run, root: Path) -> Run:
+    """Return a Run on a folder of pictures, as whichever dataset reads its layout.
+
+    Raises:
+        ArzhangError: The folder cannot be read, or holds no pictures.
+    """
+    if "root" not in {field.name for field in fields(run.data)}:  # type: ignore[arg-type]
+        run = config.select(run, "data", layout.dataset_of(root))
+    return replace(run, data=replace(run.data, root=root))  # type: ignore[type-var]
+
+
+def length_from(run: Run, given: Collection[object]) -> Run:
+    """Return a Run without the length, ``steps`` or ``epochs``, that the other one, if given, replaces."""
+    if "steps" in given and "epochs" not in given:
+        return replace(run, epochs=None)
+    if "epochs" in given and "steps" not in given:
+        return replace(run, steps=None)
+    return run
