@@ -1,0 +1,115 @@
+"""Batches are a pure function of (seed, step)."""
+
+import pytest
+import torch
+
+from arzhang import rng
+from arzhang.loading import batches
+from arzhang.types import ArzhangError, Dataset, MisuseError
+
+
+class Numbers:
+    """Each example says which it is, and what was drawn for it."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def example(self, index, generator):
+        return {"index": torch.tensor(index), "drawn": torch.rand(2, generator=generator)}
+
+    def name(self, index):
+        return str(index)
+
+
+class Damaged(Numbers):
+    """The third example cannot be read."""
+
+    error = ArzhangError
+
+    def example(self, index, generator):
+        if index == 2:
+            raise self.error("The picture 2.png is cut off; copy it again.")
+        return super().example(index, generator)
+
+
+class Misused(Damaged):
+    error = MisuseError
+
+
+def load(dataset, steps, *, size=4, seed=0, workers=0):
+    return list(batches(dataset, size=size, seed=seed, steps=steps, workers=workers))
+
+
+def indices(loaded):
+    return torch.cat([batch.index for batch in loaded]).tolist()
+
+
+def same(some, others):
+    return all(
+        torch.equal(one.index, other.index) and torch.equal(one.drawn, other.drawn)
+        for one, other in zip(some, others, strict=True)
+    )
+
+
+def test_numbers_are_a_dataset():
+    assert isinstance(Numbers(1), Dataset)
+
+
+@pytest.mark.parametrize(("count", "size"), [(7, 3), (10, 4), (8, 4), (3, 8), (1, 2)])
+def test_training_that_resumes_sees_what_it_would_have_seen(count, size):
+    whole = load(Numbers(count), range(9), size=size)
+    assert same(load(Numbers(count), range(5, 9), size=size), whole[5:])
+    assert [len(batch.index) for batch in whole] == 9 * [size]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 10])
+def test_every_epoch_passes_once_through_the_data_in_an_order_of_its_own(size):
+    order = indices(load(Numbers(7), range(21), size=size))
+    epochs = [tuple(order[start : start + 7]) for start in range(0, 21 * size, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len(set(epochs)) == len(epochs)
+
+
+def test_the_order_is_the_seeds():
+    assert indices(load(Numbers(50), range(10), seed=1)) != indices(load(Numbers(50), range(10), seed=2))
+
+
+def test_what_is_drawn_for_an_example_is_a_function_of_seed_epoch_and_index():
+    for number, batch in enumerate(load(Numbers(6), range(4), size=3, seed=5)):
+        for index, drawn in zip(batch.index.tolist(), batch.drawn, strict=True):
+            assert torch.equal(drawn, torch.rand(2, generator=rng.generator(5, "augment", number // 2, index)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(workers):
+    assert same(load(Numbers(10), range(3, 9), workers=workers), load(Numbers(10), range(3, 9)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_global_generator_is_neither_used_nor_moved(workers):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    some = load(Numbers(10), range(2), workers=workers)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert same(some, load(Numbers(10), range(2), workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("dataset", [Damaged, Misused])
+def test_an_error_arrives_as_the_sentence_it_is_after_the_batches_before_it(workers, dataset):
+    loaded = batches(dataset(5), size=1, seed=0, steps=range(5), workers=workers)
+    seen = []
+    with pytest.raises(dataset.error) as error:
+        seen.extend(loaded)
+    assert type(error.value) is dataset.error
+    assert str(error.value) == "The picture 2.png is cut off; copy it again."
+    order = indices(load(Numbers(5), range(5), size=1))
+    assert indices(seen) == order[: order.index(2)]
+
+
+def test_no_steps_are_no_batches():
+    assert load(Numbers(5), range(3, 3)) == []
