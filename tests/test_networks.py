@@ -1,0 +1,369 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arzhang.networks import imagegan, patchgan, pixelgan, unet
+from arzhang.types import MisuseError
+
+torch.set_num_threads(1)
+
+SMALL = {
+    "unet": unet.Config(depth=5, width=2),
+    "patchgan": patchgan.Config(width=2),
+    "pixelgan": pixelgan.Config(width=2),
+    "imagegan": imagegan.Config(layers=3, width=2),
+}
+DISCRIMINATORS = [name for name in SMALL if name != "unet"]
+NORMS = ["batch", "instance", "none"]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def parameters(network):
+    return sum(weights.numel() for weights in network.parameters())
+
+
+def unet_of(*, inputs=3, outputs=3, **options):
+    return unet.Config(**options).build(inputs=inputs, outputs=outputs)
+
+
+def small(name, norm="batch"):
+    return replace(SMALL[name], norm=norm).build(inputs=3, **({"outputs": 3} if name == "unet" else {}))
+
+
+# The published tables
+
+
+@pytest.mark.parametrize(
+    ("depth", "inputs", "outputs", "count"), [(8, 3, 3, 54_413_955), (7, 3, 3, 41_828_995), (8, 1, 2, 54_409_858)]
+)
+def test_the_unet_has_the_published_number_of_parameters(depth, inputs, outputs, count):
+    with torch.device("meta"):
+        assert parameters(unet_of(depth=depth, inputs=inputs, outputs=outputs)) == count
+
+
+def test_every_layer_of_the_unet_has_the_published_number_of_parameters_and_size():
+    with torch.device("meta"):
+        network = unet_of()
+    counts = [parameters(layer) for layer in [*network.down, *network.up]]
+    assert counts == [
+        *(3_072, 131_328, 524_800, 2_098_176, 4_195_328, 4_195_328, 4_195_328, 4_194_304),
+        *(4_195_328, 8_389_632, 8_389_632, 8_389_632, 4_194_816, 1_048_832, 262_272, 6_147),
+    ]
+    sizes = []
+    for layer in [*network.down, *network.up]:
+        layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(output.shape[-1]))
+    assert network(torch.zeros(1, 3, 256, 256, device="meta")).shape == (1, 3, 256, 256)
+    assert sizes == [128, 64, 32, 16, 8, 4, 2, 1, 2, 4, 8, 16, 32, 64, 128, 256]
+
+
+@pytest.mark.parametrize(
+    ("layers", "count", "field"),
+    [
+        (1, 139_585, 16),
+        (2, 666_433, 34),
+        (3, 2_768_705, 70),
+        (4, 6_964_033, 142),
+        (5, 11_159_361, 286),
+        (6, 15_354_689, 574),
+    ],
+)
+def test_a_patchgan_has_the_published_size(layers, count, field):
+    with torch.device("meta"):
+        network = patchgan.Config(layers=layers).build(inputs=6)
+    assert (parameters(network), network.receptive_field) == (count, field)
+
+
+def test_every_layer_of_the_patchgan_has_the_published_number_of_parameters():
+    with torch.device("meta"):
+        network = patchgan.Config().build(inputs=6)
+    counts, total = [], 0
+    for layer in reversed(network.layers):
+        total += parameters(layer)
+        if isinstance(layer, nn.Conv2d):
+            counts.insert(0, total)
+            total = 0
+    assert counts == [6_208, 131_328, 524_800, 2_098_176, 8_193]
+    assert network(torch.zeros(1, 6, 256, 256, device="meta")).shape == (1, 1, 30, 30)
+
+
+def test_the_discriminators_of_cyclegan_and_of_pixels_have_the_published_number_of_parameters():
+    with torch.device("meta"):
+        assert parameters(patchgan.Config(norm="instance").build(inputs=3)) == 2_764_737
+        assert parameters(pixelgan.Config().build(inputs=6)) == 9_024
+
+
+# The U-Net
+
+
+def nested(network: unet.UNet, picture: Tensor, i: int = 0) -> Tensor:
+    """What level i and those inside it make of a picture, as the port's nested blocks do, with batch norm."""
+    weights = dict(network.named_parameters())
+    innermost = len(network.down) - 1
+    down = F.conv2d(picture if i == 0 else F.leaky_relu(picture, 0.2), weights[f"down.{i}.1.weight"], None, 2, 1)
+    if 0 < i < innermost:
+        down = F.batch_norm(down, None, None, weights[f"down.{i}.2.weight"], weights[f"down.{i}.2.bias"], training=True)
+    inside = down if i == innermost else nested(network, down, i + 1)
+    j = innermost - i
+    up = F.conv_transpose2d(F.relu(inside), weights[f"up.{j}.1.weight"], weights.get(f"up.{j}.1.bias"), 2, 1)
+    if i == 0:
+        return up.tanh()
+    up = F.batch_norm(up, None, None, weights[f"up.{j}.2.weight"], weights[f"up.{j}.2.bias"], training=True)
+    return torch.cat([picture, up], 1) if network.skips else up
+
+
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("depth", [1, 2, 6])
+def test_the_loop_equals_the_nested_blocks_of_the_port(depth, skips):
+    network = unet_of(depth=depth, width=2, dropout=0.0, skips=skips).double()
+    for weights in network.parameters():
+        nn.init.normal_(weights)
+    picture = torch.randn(2, 3, 64, 128, dtype=torch.float64, requires_grad=True)
+    got, expected = network(picture), nested(network, picture)
+    torch.testing.assert_close(got, expected)
+    (gradient,) = torch.autograd.grad(got.square().sum(), picture)
+    (expected_gradient,) = torch.autograd.grad(expected.square().sum(), picture)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize(
+    ("depth", "where", "layers"),
+    [
+        (8, "paper", [8, 7, 6]),
+        (8, "port", [7, 6, 5]),
+        (9, "paper", [9, 8, 7]),
+        (9, "port", [8, 7, 6, 5]),
+        (7, "paper", [7, 6, 5]),
+        (7, "port", [6, 5]),
+        (5, "paper", [5]),
+        (5, "port", []),
+        (4, "paper", []),
+    ],
+)
+def test_dropout_lies_where_the_paper_or_the_port_has_it(depth, where, layers):
+    network = unet_of(depth=depth, width=1, dropout=0.3, dropout_at=where)
+    rates = {depth - i: [each.p for each in up if isinstance(each, nn.Dropout)] for i, up in enumerate(network.up)}
+    assert [layer for layer, rate in rates.items() if rate] == layers
+    assert all(rate in ([], [0.3]) for rate in rates.values())
+
+
+def test_dropout_is_the_only_variety():
+    picture = torch.randn(1, 3, 32, 32)
+    for dropout, same in ((0.0, True), (0.5, False)):
+        network = unet_of(depth=5, width=4, dropout=dropout)
+        assert torch.equal(network(picture), network(picture)) is same
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_only_skips_lead_past_the_bottleneck(skips):
+    network = unet_of(depth=4, width=2, skips=skips)
+    nn.init.zeros_(network.down[-1][1].weight)
+    one, other = network(torch.randn(1, 3, 32, 32)), network(torch.randn(1, 3, 32, 32))
+    assert torch.equal(one, other) is not skips
+
+
+@pytest.mark.parametrize(("upsample", "even"), [("transposed", False), ("resize", True)])
+def test_a_resize_convolution_leaves_no_checkerboard(upsample, even):
+    outermost = unet_of(depth=3, width=4, upsample=upsample).up[-1]
+    inside = outermost(torch.ones(1, 8, 8, 8))[..., 2:-2, 2:-2]
+    assert torch.allclose(inside, inside.mean(dim=(2, 3), keepdim=True)) is even
+
+
+def test_a_resize_convolution_enlarges_by_repeating_pixels():
+    outermost = unet_of(depth=3, width=4, upsample="resize").up[-1]
+    picture = torch.randn(1, 8, 5, 6)
+    weights = dict(outermost.named_parameters())
+    enlarged = picture.relu().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    torch.testing.assert_close(
+        outermost(picture), F.conv2d(enlarged, weights["1.1.weight"], weights["1.1.bias"], padding=1)
+    )
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_unet_has_biases_where_no_norm_follows_but_not_at_the_ends_of_the_way_down(norm, upsample):
+    network = unet_of(depth=4, width=1, norm=norm, upsample=upsample)
+    convolutions = [each for each in network.modules() if isinstance(each, (nn.Conv2d, nn.ConvTranspose2d))]
+    biases = [each.bias is not None for each in convolutions]
+    assert biases == [False, *[norm == "none"] * 2, False, *[norm == "none"] * 3, True]
+
+
+def test_the_unet_takes_any_multiples_and_names_other_sizes():
+    network = unet_of(depth=4, width=1)
+    assert network.multiple == 16
+    assert network(torch.zeros(2, 3, 16, 48)).shape == (2, 3, 16, 48)
+    for height, width in ((24, 32), (32, 24)):
+        with pytest.raises(MisuseError, match=f"{height} x {width} pixels.*multiples of 16"):
+            network(torch.zeros(1, 3, height, width))
+
+
+def test_the_unet_returns_pictures_between_minus_one_and_one():
+    network = unet_of(depth=3, width=2, norm="none")
+    for weights in network.parameters():
+        nn.init.normal_(weights)
+    output = network(torch.randn(1, 3, 16, 16))
+    assert output.abs().max() == 1
+    assert output.abs().min() < 1
+
+
+def test_a_unet_without_depth_is_refused():
+    with pytest.raises(MisuseError, match="depth of 0"):
+        unet_of(depth=0)
+
+
+# The discriminators
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        *((patchgan.Config(layers=layers, width=1, norm="none"), 128) for layers in range(4)),
+        (pixelgan.Config(width=1, norm="none"), 9),
+    ],
+)
+def test_a_logit_sees_exactly_its_receptive_field(config, size):
+    network = config.build(inputs=1).double()
+    for weights in network.parameters():
+        nn.init.uniform_(weights, 0.1, 1)
+    picture = torch.rand(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    logits = network(picture)[0, 0]
+    logits[logits.shape[0] // 2, logits.shape[1] // 2].backward()
+    rows, columns = picture.grad[0, 0].nonzero(as_tuple=True)
+    assert rows.max() - rows.min() + 1 == columns.max() - columns.min() + 1 == network.receptive_field
+
+
+@pytest.mark.parametrize(
+    ("config", "kernel", "strides"),
+    [
+        (patchgan.Config(width=2), 4, (2, 2, 2, 1, 1)),
+        (imagegan.Config(layers=3, width=2), 4, (2, 2, 2)),
+        (pixelgan.Config(width=2), 1, (1, 1, 1)),
+    ],
+    ids=["patchgan", "imagegan", "pixelgan"],
+)
+def test_discriminators_compute_what_is_published(config, kernel, strides):
+    network = config.build(inputs=3).double()
+    for weights in network.parameters():
+        nn.init.normal_(weights)
+    picture = torch.randn(2, 3, 32, 40, dtype=torch.float64)
+    weights = [each for each in network.parameters() if each.ndim == 4]
+    vectors = iter([each for each in network.parameters() if each.ndim == 1])
+    expected = F.conv2d(picture, weights[0], next(vectors), strides[0], kernel // 4)
+    for i, stride in enumerate(strides[1:], start=1):
+        expected = F.conv2d(F.leaky_relu(expected, 0.2), weights[i], None, stride, kernel // 4)
+        if i + 1 < len(weights):
+            expected = F.batch_norm(expected, None, None, next(vectors), next(vectors), training=True)
+    if len(weights) > len(strides):
+        expected = F.conv2d(F.leaky_relu(expected, 0.2).mean(dim=(2, 3), keepdim=True), weights[-1])
+    torch.testing.assert_close(network(picture), expected + next(vectors, torch.zeros(1)))
+    assert next(vectors, None) is None
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 90), (50, 33)])
+def test_the_imagegan_judges_the_whole_picture_by_one_logit(size):
+    network = small("imagegan", norm="none")
+    picture = torch.randn(2, 3, *size, requires_grad=True)
+    logits = network(picture)
+    assert logits.shape == (2, 1, 1, 1)
+    assert network.receptive_field is None
+    logits[0].sum().backward()
+    corners = picture.grad[..., [0, 0, -2, -2], [0, -2, 0, -2]].abs().sum(1)
+    assert corners[0].min() > 0
+    assert corners[1].max() == 0
+
+
+def test_the_pixelgan_gives_every_pixel_a_logit():
+    assert small("pixelgan")(torch.zeros(2, 3, 5, 7)).shape == (2, 1, 5, 7)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(patchgan.Config(layers=layers, width=1) for layers in range(7)),
+        *(imagegan.Config(layers=layers, width=1) for layers in range(2, 7)),
+        pixelgan.Config(width=1),
+    ],
+    ids=repr,
+)
+def test_the_smallest_picture_is_taken_and_a_smaller_one_named(config, norm):
+    network = replace(config, norm=norm).build(inputs=3)
+    side = network.smallest
+    network(torch.zeros(1, 3, side, side))
+    for height, width in ((side - 1, side), (side, side - 1)):
+        with pytest.raises(MisuseError, match=f"{height} x {width} pixels.*at least {side} x {side}"):
+            network(torch.zeros(1, 3, height, width))
+    if norm != "none":
+        with pytest.raises((RuntimeError, ValueError)):
+            network.layers(torch.zeros(1, 3, side - 1, side - 1))
+
+
+def test_a_discriminator_without_layers_is_refused():
+    for config in (patchgan.Config(layers=-1), imagegan.Config(layers=0)):
+        with pytest.raises(MisuseError, match="at least one layer"):
+            config.build(inputs=3)
+
+
+# All networks
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_reach_every_parameter_but_biases_that_instance_norm_undoes(name, norm):
+    network = small(name, norm).double()
+    for weights in network.parameters():
+        nn.init.normal_(weights, std=0.3)
+    network(torch.randn(2, 3, 64, 64, dtype=torch.float64)).square().mean().backward()
+    flat = {where for where, weights in network.named_parameters() if weights.grad.abs().max() < 1e-9}
+    layers = network.layers if name in DISCRIMINATORS else []
+    undone = {f"layers.{i - 1}.bias" for i, layer in enumerate(layers) if isinstance(layer, nn.InstanceNorm2d)}
+    assert flat == undone
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", SMALL)
+def test_the_norm_is_the_one_asked_for(name, norm):
+    kinds = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+    found = {
+        kind for kind, layer in kinds.items() if any(isinstance(each, layer) for each in small(name, norm).modules())
+    }
+    assert found == {norm} - {"none"}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_networks_leave_their_input_alone(name):
+    picture = torch.randn(1, 3, 64, 64)
+    before = picture.clone()
+    small(name)(picture)
+    assert torch.equal(picture, before)
+
+
+def test_initial_weights_are_the_papers():
+    network = unet_of(depth=6, width=16)
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            mean, std = 0.0, 0.02
+        elif isinstance(layer, nn.BatchNorm2d):
+            mean, std = 1.0, 0.02
+        else:
+            continue
+        n = layer.weight.numel()
+        assert abs(layer.weight.mean() - mean) < 5 * std / n**0.5
+        assert abs(layer.weight.std() - std) < 5 * std / (2 * n) ** 0.5
+        assert layer.bias is None or not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_global_seed_decides_the_weights(name):
+    def weights(seed):
+        torch.manual_seed(seed)
+        return nn.utils.parameters_to_vector(small(name).parameters())
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
