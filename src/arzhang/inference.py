@@ -1,0 +1,107 @@
+"""Where networks compute, and what they do when nothing is learnt: the statistics of norms, the draws of dropout.
+
+A network trained with batch norm at batch 1 has learnt to be normalised by the picture in front of it. Its running
+averages describe no picture, so they are never used here: each picture is normalised by its own statistics (the
+published way), or the tiles of a large one by statistics that they share.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arzhang.rng import seed_of
+from arzhang.types import MisuseError
+
+Norm = Callable[[Float[Tensor, "B C H W"]], Float[Tensor, "B C H W"]]
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        MisuseError: There is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MisuseError(f"The device {name!r} cannot be used here ({error}); give cpu, or auto.") from error
+    return device
+
+
+@contextmanager
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """Normalise each picture by its own mean and variance, or, inside ``shared_statistics``, by those.
+
+    Example:
+        >>> norm, pictures = nn.BatchNorm2d(2), torch.randn(4, 2, 8, 8)
+        >>> with own_statistics(norm):
+        ...     torch.allclose(norm(pictures)[:1], norm(pictures[:1]))
+        True
+    """
+
+    def make(norm: Any) -> Norm:
+        return lambda x: F.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
+
+    with _replaced(network, make):
+        yield
+
+
+@contextmanager
+def shared_statistics(network: nn.Module) -> Iterator[None]:
+    """Normalise the first batch by its joint mean and variance, and everything after it by the same."""
+
+    def make(norm: Any) -> Norm:
+        known: list[Tensor] = []
+
+        def forward(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+            if not known:
+                known.extend((x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)))
+            return F.batch_norm(x, known[0], known[1], norm.weight, norm.bias, eps=norm.eps)
+
+        return forward
+
+    with _replaced(network, make):
+        yield
+
+
+@contextmanager
+def dropout(network: nn.Module, *, seed: int | None) -> Iterator[None]:
+    """Let dropout draw from ``seed``, the same at every entry, or switch it off; global generators stay as found."""
+    drops = [module for module in network.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]  # noqa: SLF001
+    before = [module.training for module in drops]
+    devices = {parameter.device for parameter in network.parameters() if parameter.is_cuda}
+    with torch.random.fork_rng(devices=devices):
+        if seed is not None:
+            torch.manual_seed(seed_of(seed, "noise"))
+        for module in drops:
+            module.train(seed is not None)
+        try:
+            yield
+        finally:
+            for module, training in zip(drops, before, strict=True):
+                module.train(training)
+
+
+@contextmanager
+def _replaced(network: nn.Module, make: Callable[[Any], Norm]) -> Iterator[None]:
+    """Give every norm that is not yet replaced another forward, for a while."""
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and "forward" not in vars(module)
+    ]
+    for norm in norms:
+        norm.forward = make(norm)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward

@@ -1,0 +1,477 @@
+"""Training: a game is played, and its run folder always holds what is needed to go on.
+
+The loop is the same for every game: for each move, the loss is carried back to that player's parameters and to nobody
+else's, that player's optimiser steps, and the game resumes.
+"""
+
+import fcntl
+import json
+import math
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from arzhang import checkpoint, config, plugins, report, rng
+from arzhang.checkpoint import Checkpoint
+from arzhang.files import write_whole
+from arzhang.inference import pick_device
+from arzhang.loading import batches, no_lost_workers
+from arzhang.report import translation
+from arzhang.run import Run, changed, from_recipe
+from arzhang.types import ArzhangError, Batch, Game, MisuseError, Move, Splits
+
+NEUTRAL = {"workers", "keep", "log_every", "judge_every", "checkpoint_every", "data.cache"}
+"""Keys of a Run that may differ when it goes on, since they change nothing that is learnt."""
+LENGTH = {"steps", "epochs"}
+"""Keys that may differ too, where the learning rate does not depend on them."""
+
+
+@dataclass(kw_only=True, slots=True)
+class State:
+    """A run at one step: what a checkpoint holds, in its moving form.
+
+    Args:
+        game: The networks.
+        optimisers: One for each player.
+        average: The moving average of the networks, if one is kept.
+        step: Moves of all players so far; the one integer that progress is.
+        best: The step and the value of the best held-out figure so far.
+        origin: Whose weights it started from, if another run's.
+    """
+
+    game: nn.Module
+    optimisers: Mapping[str, torch.optim.Adam]
+    average: AveragedModel | None = None
+    step: int = 0
+    best: Mapping[str, Any] | None = None
+    origin: str | None = None
+
+
+def train(
+    run: Run | str,
+    *,
+    data: Path | str | Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    init: Path | str | None = None,
+    console: Console | None = None,
+    **changes: Any,
+) -> Path:
+    """Train, or go on training, and return the run's folder, with its report.
+
+    Ctrl-C and SIGTERM save the run, and then end it as they always do, with KeyboardInterrupt or status 143; the same
+    call goes on from there. With more steps a finished run goes on as well, if its learning rate is constant.
+
+    Args:
+        run: What to train, or the name of a recipe.
+        data: A folder of pictures to train on instead of the recipe's data, or values of the data's Config, such as
+            ``{"root": "facades/", "direction": "b-to-a"}``.
+        out: Where the run's files are, ``runs/RECIPE`` by default. A folder that exists must be of the same run.
+        init: Another run, from whose weights a new run starts.
+        console: Where progress is shown; standard error by default.
+        changes: Values of the Run that differ from the recipe's, nested as in a file.
+
+    Raises:
+        MisuseError: The folder is of another run, or the configuration contradicts itself.
+        ArzhangError: The data cannot be read, a loss is not finite, or the disk is full. What the run has is kept.
+        KeyboardInterrupt: Ctrl-C.
+
+    Example:
+        >>> train("pix2pix-smal", steps=5000)
+        Traceback (most recent call last):
+        arzhang.types.MisuseError: There is no 'pix2pix-smal' in recipes; did you mean pix2pix-small?
+    """
+    console = console or Console(stderr=True)
+    folder = Path(out or Path("runs", run if isinstance(run, str) else plugins.address(run.model).partition(".")[2]))
+    run = from_recipe(run) if isinstance(run, str) else run
+    if data is not None:
+        changes["data"] = data if isinstance(data, Mapping) else {"root": data}
+    run = changed(run, changes)
+    run.check()
+    device = pick_device(run.device)
+    splits = run.data.build(seed=run.seed)
+    torch.manual_seed(rng.seed_of(run.seed, "weights"))
+    state = begin(run, device)
+    if init and not checkpoint.steps(folder / "checkpoints"):
+        start_from(state, Path(init))
+    with _writing(folder):
+        _compare(run, folder)
+    with _locked(folder):
+        with _writing(folder):
+            config.save(run, folder / "config.json", made_with=_versions())
+        _go_on(state, splits, run=run, folder=folder, device=device, console=console)
+    return folder
+
+
+def _go_on(state: State, splits: Splits, *, run: Run, folder: Path, device: torch.device, console: Console) -> None:
+    """Train from where the folder's run is to its end, or until it is asked to stop."""
+    say = partial(console.print, markup=False, soft_wrap=True)  # a path stays in one piece
+    length = run.length(len(splits.train))
+    saved = _resume(state, run, folder, say)
+    if state.step >= length:
+        say(f"This run is finished, with {state.step:,} steps; more --steps go on from there.")
+        return
+    say(
+        f"Training on {len(splits.train):,} examples of {plugins.address(run.data)}, {len(splits.held_out):,} held out."
+    )
+    if saved:
+        say(f"Going on from step {state.step:,} of {length:,}.")
+    judge = translation.Judge.of(splits)
+    with _writing(folder):
+        log = Log(folder / "log.jsonl", batch=run.batch, step=state.step, terms=saved.state["terms"] if saved else {})
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bfloat16")
+    todo = range(state.step, length)
+    source = batches(splits.train, size=run.batch, seed=run.seed, steps=todo, workers=run.workers)
+    keep = partial(_keep, state, log, run=run, folder=folder)
+
+    with _stop_signals() as stop, _progress(console) as progress, no_lost_workers():
+        note = "starting"
+        task = progress.add_task("Training", total=length, completed=state.step, note=note)
+        for batch in _or_keep(source, keep):
+            rate = run.rate_at(state.step, len(splits.train))
+            torch.manual_seed(rng.seed_of(run.seed, "step", state.step))
+            game = cast("Game", state.game)
+            for move in play(game, batch.to(device), state.optimisers, rate=rate, autocast=autocast):
+                log.add(_finite(move, state.step, folder))
+            if state.average:
+                state.average.update_parameters(state.game)
+            state.step += 1
+            stopping, last = bool(stop), state.step == length
+            judged = last or state.step % run.judge_every == 0
+            with _writing(folder):
+                if last or state.step % run.log_every == 0:
+                    note = log.write(state.step, rate=rate)
+                if judged:
+                    progress.update(task, completed=state.step, note="judging the held-out pairs")
+                    _look(state, judge, log, run=run, folder=folder, device=device)
+            if judged or stopping or state.step % run.checkpoint_every == 0:
+                keep()
+            progress.update(task, completed=state.step, note=note)
+            if stopping:
+                break
+    if stop and state.step < length:
+        say(f"Stopped by {stop[0].name} at step {state.step:,} of {length:,}. All is saved; the same command goes on.")
+        raise KeyboardInterrupt if stop[0] == signal.SIGINT else SystemExit(128 + stop[0])
+
+
+def play(
+    game: Game,
+    batch: Batch,
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    *,
+    rate: float,
+    autocast: torch.autocast,
+) -> Iterator[Move]:
+    """Play one round: yield each move, then make it, moving that player's parameters and nobody else's."""
+    turns = game.play(batch)
+    while True:
+        with autocast:
+            move = next(turns, None)
+        if move is None:
+            return
+        yield move
+        (group,) = optimisers[move.player].param_groups
+        group["lr"] = rate
+        move.loss.backward(inputs=group["params"])
+        optimisers[move.player].step()
+        optimisers[move.player].zero_grad()
+
+
+def begin(run: Run, device: torch.device) -> State:
+    """Make a run's networks, from the global generator, and what moves them."""
+    game = run.model.build().to(device).train()
+    optimisers = {
+        player: torch.optim.Adam(
+            [parameter for name in names for parameter in game.get_submodule(name).parameters()],
+            lr=run.optimiser.rate,
+            betas=run.optimiser.betas,
+            fused=True,
+        )
+        for player, names in cast("Game", game).players.items()
+    }
+    average = AveragedModel(game, multi_avg_fn=partial(_follow, run.ema)) if run.ema else None
+    return State(game=game, optimisers=optimisers, average=average)
+
+
+@torch.no_grad()
+def _follow(decay: float, average: list[Tensor], now: list[Tensor], count: Tensor | int) -> None:
+    """Move the average towards the weights; at first faster than ``decay`` says, so as to forget where they began."""
+    torch._foreach_lerp_(average, now, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+
+def parts(state: State) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of a checkpoint."""
+    moments = {
+        f"{player}.{index}.{name}": tensor
+        for player, optimiser in state.optimisers.items()
+        for index, moment in optimiser.state_dict()["state"].items()
+        for name, tensor in moment.items()
+    }
+    average = {"ema": state.average.module.state_dict()} if state.average else {}
+    return {"model": state.game.state_dict(), "optimiser": moments, **average}
+
+
+def restore(state: State, saved: Checkpoint) -> None:
+    """Bring a fresh state to where a checkpoint of the same run was."""
+    state.step, state.best, state.origin = saved.step, saved.state["best"], saved.state["origin"]
+    checkpoint.load(state.game, saved.tensors("model"), path=saved.path)
+    moments: dict[str, dict[int, dict[str, Tensor]]] = {player: {} for player in state.optimisers}
+    for key, tensor in saved.tensors("optimiser").items():
+        player, index, name = key.rsplit(".", 2)
+        moments[player].setdefault(int(index), {})[name] = tensor
+    for player, optimiser in state.optimisers.items():
+        optimiser.load_state_dict(optimiser.state_dict() | {"state": moments[player]})
+    if state.average:
+        state.average.module.load_state_dict(saved.tensors("ema"))
+        state.average.n_averaged.fill_(saved.step)
+
+
+def start_from(state: State, init: Path) -> None:
+    """Take over the weights of another run's newest checkpoint.
+
+    Raises:
+        MisuseError: There is none, or its networks are of other shapes.
+    """
+    saved, _ = checkpoint.newest(init / "checkpoints")
+    if saved is None:
+        raise MisuseError(f"{init} has no checkpoint to start from; give --init the folder of a run that was trained.")
+    try:
+        checkpoint.load(state.game, saved.tensors("model"), path=init)
+    except ArzhangError as error:
+        raise MisuseError(f"{error} Give --init a run with the same networks.") from error
+    state.origin = f"{init}, step {saved.step}"
+
+
+class Log:
+    """The file log.jsonl: a line for each logged step, with the means of all terms since the line before."""
+
+    def __init__(self, path: Path, *, batch: int, step: int, terms: Mapping[str, Sequence[float]]) -> None:
+        """Open the log, and cut back what a run wrote after the step from which it goes on.
+
+        Args:
+            path: Where it is.
+            batch: Examples in a batch.
+            step: Where the run is.
+            terms: What was added since the last line.
+        """
+        self.path, self.batch, self.step = path, batch, step
+        self.terms = {name: list(values) for name, values in terms.items()}
+        self.since = time.perf_counter()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        kept = [f"{line}\n" for line in lines if _step_of(line) <= step]
+        write_whole(path, "".join(kept).encode())
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        """Remember the terms of one move."""
+        for name, value in terms.items():
+            self.terms.setdefault(name, []).append(value)
+
+    def write(self, step: int, **more: float) -> str:
+        """Write a line and return it in short."""
+        now = time.perf_counter()
+        speed = (step - self.step) * self.batch / (now - self.since)
+        terms = {name: sum(values) / len(values) for name, values in self.terms.items()}
+        self.append({"step": step, **terms, **more, "images_per_second": speed})
+        self.step, self.since, self.terms = step, now, {}
+        return " ".join([f"{speed:.1f} images/s", *(f"{name} {value:.2f}" for name, value in terms.items())])
+
+    def append(self, record: Mapping[str, float]) -> None:
+        """Write one line as it is."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        step: float = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):  # torn when the run was killed
+        return math.inf
+    return step
+
+
+def _resume(state: State, run: Run, folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """Go to the newest whole checkpoint, if there is one, and remove what is newer: damage and unfinished writing."""
+    saved, damaged = checkpoint.newest(folder / "checkpoints")
+    for sentence in damaged:
+        say(f"{sentence} Going back to the one before.")
+    if saved:
+        restore(state, saved)
+        _prune(state, run, folder)
+    return saved
+
+
+def _look(state: State, judge: translation.Judge, log: Log, *, run: Run, folder: Path, device: torch.device) -> None:
+    """Judge what has been learnt, and write it into the log, the samples and the report."""
+    judged = state.average.module if state.average else state.game
+    judgement = judge(cast("Any", judged.eval()), device)  # or a spectral norm, say, would go on while it is judged
+    if not math.isfinite(judgement.value):
+        raise _nonsense(f"After step {state.step} the held-out error is {judgement.value}.", folder)
+    log.append({"step": state.step, "held_out_l1": judgement.value})
+    if state.best is None or judgement.value < state.best["value"]:
+        state.best = {"step": state.step, "value": judgement.value}
+    judgement.save_samples(folder / "samples" / f"{state.step:08d}.png")
+    page = judgement.report(
+        run=config.to_dict(run),
+        log=log.path,
+        step=state.step,
+        best=state.best,
+        provenance=_provenance(run, folder, device) | ({"started from": state.origin} if state.origin else {}),
+    )
+    report.write(page, folder)
+    state.game.train()
+
+
+def _keep(state: State, log: Log, *, run: Run, folder: Path) -> None:
+    """Save what has been learnt, if all of it is finite, and remove the checkpoints that are no longer needed."""
+    checkpoints = folder / "checkpoints"
+    if state.step in {0, *checkpoint.steps(checkpoints)}:
+        return
+    tensors = parts(state)
+    for part, named in tensors.items():
+        for name, tensor in named.items():
+            if not tensor.isfinite().all():
+                raise _nonsense(f"After step {state.step} {name} of the {part} is not finite.", folder)
+    values = {"best": state.best, "origin": state.origin, "terms": log.terms}
+    checkpoint.save(checkpoints, step=state.step, parts=tensors, state=values)
+    _prune(state, run, folder)
+
+
+def _prune(state: State, run: Run, folder: Path) -> None:
+    best = state.best["step"] if state.best else None
+    checkpoint.prune(folder / "checkpoints", newest=state.step, keep=run.keep, best=best)
+
+
+def _finite(move: Move, step: int, folder: Path) -> dict[str, float]:
+    """Return the terms of a move as numbers."""
+    terms = {name: value.item() for name, value in move.terms.items()}
+    for name, value in {**terms, "loss": move.loss.item()}.items():
+        if not math.isfinite(value):
+            raise _nonsense(f"In step {step + 1} the term {name!r} of the {move.player} became {value}.", folder)
+    return terms
+
+
+def _nonsense(found: str, folder: Path) -> ArzhangError:
+    saved = checkpoint.steps(folder / "checkpoints")
+    good = f"its last good checkpoint is of step {saved[-1]}" if saved else "it has no checkpoint yet"
+    return ArzhangError(
+        f"{found} The run is stopped; {good}. A lower --optimiser.rate, or --precision float32, may help."
+    )
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say it in a sentence when a run's folder takes no more."""
+    try:
+        yield
+    except OSError as error:
+        raise ArzhangError(
+            f"The run folder {folder} cannot be written ({error.strerror}); what was saved is intact. Make room and "
+            "start the same command again, or give --out another folder."
+        ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make a run's folder this process's alone, not its workers', until it ends, however it ends."""
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("wb")
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MisuseError(f"Another training is using {folder}; wait for it, or give --out another one.") from error
+        yield
+
+
+def _compare(run: Run, folder: Path) -> None:
+    """Refuse a folder of another run in which something was learnt, or of something else."""
+    if not (folder / "config.json").exists():
+        return
+    try:
+        before, now = config.flat(config.from_dict(Run, config.read(folder))), config.flat(run)
+    except MisuseError as error:
+        raise MisuseError(f"{folder} is not a run's: {error} Give --out another folder.") from error
+    constant = now["optimiser.schedule"] == "constant"
+    for key in {**before, **now} if checkpoint.steps(folder / "checkpoints") else ():
+        if key in NEUTRAL or (constant and key in LENGTH) or before.get(key) == now.get(key):
+            continue
+        why = "" if key not in LENGTH else f", on which its {now['optimiser.schedule']} learning rate depends"
+        raise MisuseError(
+            f"{folder} holds a run of another configuration: its {key} is {before.get(key)!r}, "
+            f"not {now.get(key)!r}{why}. Give --out another folder for a new run, with --init {folder} to start from "
+            "its weights."
+        )
+
+
+def _or_keep(source: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
+    """Hand batches on; when the data fails, save the run before saying so."""
+    try:
+        yield from source
+    except ArzhangError:
+        keep()
+        raise
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[signal.Signals]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second one ends the run at once."""
+    seen: list[signal.Signals] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(signal.Signals(number))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    columns = (
+        BarColumn(bar_width=12),  # all of it fits into 80 columns
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left, {task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield progress
+
+
+def _versions() -> dict[str, str]:
+    return {"arzhang": version("arzhang"), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _provenance(run: Run, folder: Path, device: torch.device) -> dict[str, str]:
+    return {
+        "run": folder.name,
+        "model": plugins.address(run.model),
+        "data": plugins.address(run.data),
+        "seed": str(run.seed),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, threads: {torch.get_num_threads()}",
+        **_versions(),
+    }
