@@ -1,0 +1,258 @@
+"""Translation of pictures of any size with what a run has learnt."""
+
+import itertools
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from arzhang import checkpoint, config, images
+from arzhang.images import Picture
+from arzhang.inference import pick_device, shared_statistics
+from arzhang.run import Run
+from arzhang.types import ArzhangError, MisuseError
+
+WHOLE = 1024 * 1024
+"""Pixels up to which a picture is translated in one piece."""
+TILE = 512
+"""Side of the tiles of a larger one, in pixels; neighbours share a quarter of it."""
+MEASURED = 16
+"""Pieces, half a tile wide, from which the statistics that all tiles share are taken."""
+
+
+@final
+class Translator:
+    """What a run has learnt, from a picture to a picture.
+
+    Args:
+        game: A game with ``translate``, the ``multiple`` that divides the sides of what it takes, ``source_channels``
+            and ``target_channels``.
+        run: The run that it was trained in.
+        device: Where it computes.
+    """
+
+    def __init__(self, game: Any, run: Run, device: torch.device) -> None:
+        for name in ("translate", "multiple", "source_channels", "target_channels"):
+            if not hasattr(game, name):
+                raise MisuseError(f"{type(game).__name__} does not translate pictures: it has no {name!r}.")
+        self.game, self.run, self.device = game, run, device
+
+    def __call__(self, picture: Image.Image, *, noise: int | None = None) -> Image.Image:
+        """Translate one picture of any size and mode; its alpha is carried over.
+
+        Args:
+            picture: What to translate.
+            noise: Seed of what is random in the model (the paper's way is to draw it); without one it is off.
+        """
+        return images.to_pil(self.translate(images.from_pil(picture), noise=noise))
+
+    def translate(self, picture: Picture, *, noise: int | None = None, whole: int = WHOLE, tile: int = TILE) -> Picture:
+        """Translate a picture as `arzhang.images` reads it; above ``whole`` pixels in tiles of side ``tile``."""
+        source = images.to_tensor(picture, channels=self.game.source_channels)
+        _, height, width = source.shape
+        side = _ceil(tile, self.game.multiple)
+        padded = _pad(source, _ceil(height, self.game.multiple), _ceil(width, self.game.multiple))
+        if padded[0].numel() <= max(whole, side * side):
+            output = self._run(padded[None], noise)[0]
+        else:
+            output = self._tiled(padded, noise, side)
+        output = output[:, :height, :width]
+        if len(output) == 4:
+            return images.from_tensor(output[:3], alpha=output[3])
+        alpha = None if picture.alpha is None else images.to_tensor(picture, channels=4)[3]
+        return images.from_tensor(output, alpha=alpha)
+
+    def _run(self, source: Float[Tensor, "B C H W"], noise: int | None) -> Float[Tensor, "B Co H W"]:
+        translated: Tensor = self.game.translate(source.to(self.device), noise=noise)
+        return translated.float().cpu()
+
+    def _tiled(self, source: Float[Tensor, "C H W"], noise: int | None, side: int) -> Float[Tensor, "Co H W"]:
+        """Translate overlapping tiles under the same statistics and the same noise, and blend them by feathers."""
+        high, wide = (min(side, length) for length in source.shape[1:])
+        tops, lefts = _starts(source.shape[1], high), _starts(source.shape[2], wide)
+        feather = torch.outer(_feather(high), _feather(wide))
+        total = torch.zeros(self.game.target_channels + 1, *source.shape[1:])
+        with shared_statistics(self.game):
+            half = _ceil(side // 2, self.game.multiple)
+            self._run(_pieces(source, min(half, high), min(half, wide)), noise)
+            for top, left in itertools.product(tops, lefts):
+                here = ..., slice(top, top + high), slice(left, left + wide)
+                total[here][:-1] += self._run(source[here][None], noise)[0] * feather
+                total[here][-1] += feather
+        return total[:-1] / total[-1]
+
+
+def load(run: Path | str, *, which: Literal["newest", "best"] = "newest", device: str = "auto") -> Translator:
+    """Rebuild what a run has learnt: its moving average where it keeps one.
+
+    Args:
+        run: A run's folder, or one that holds just a ``config.json`` and a ``model.safetensors``.
+        which: The newest checkpoint, or the one with the best held-out figure.
+        device: Where it computes: cpu, cuda, or auto.
+
+    Raises:
+        MisuseError: The folder holds no run, or none that has learnt anything yet.
+        ArzhangError: The weights are damaged.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        arzhang.types.MisuseError: nowhere holds no run: it has no config.json. Give the folder of a training.
+    """
+    if which not in {"newest", "best"}:
+        raise MisuseError(f"There is no checkpoint {which!r}; ask for the newest or the best.")
+    folder, where = Path(run), pick_device(device)
+    if not (folder / "config.json").exists():
+        raise MisuseError(f"{folder} holds no run: it has no config.json. Give the folder of a training.")
+    made = config.from_dict(Run, config.read(folder))
+    with torch.random.fork_rng(devices=[]):
+        game = made.model.build()
+    weights = _weights(folder, which)
+    checkpoint.load(game, weights, path=folder)
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ArzhangError(f"The weights in {folder} are no use: {name} holds numbers that are not finite.")
+    return Translator(game.to(where).eval(), made, where)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of many pictures.
+
+    Args:
+        written: The new files.
+        kept: Files that existed and were left as they were.
+        failed: A sentence for each picture that could not be translated.
+    """
+
+    written: Sequence[Path]
+    kept: Sequence[Path]
+    failed: Sequence[str]
+
+
+def plan(inputs: Iterable[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Return each picture and where it goes: under its own name, a folder's pictures in the folder's sub-folders.
+
+    A single picture may also go to a file: an ``out`` that ends like one.
+
+    Pictures in ``out`` itself are left out of a folder, so that a second run does not translate the translations.
+
+    Raises:
+        MisuseError: Two pictures would have the same name, or one would replace itself.
+        ArzhangError: An input is absent, or a folder has no pictures.
+    """
+    inputs = list(inputs)
+    if len(inputs) == 1 and not inputs[0].is_dir() and out.suffix.lower() in images.SUFFIXES and not out.is_dir():
+        return [(inputs[0], out)]
+    targets: dict[Path, Path] = {}
+    for given in inputs:
+        if given.resolve() == out.resolve():
+            raise MisuseError(f"{given} is to be translated into itself; give --out another folder.")
+        found = (
+            [path for path in images.find(given) if out.resolve() not in path.resolve().parents]
+            if given.is_dir()
+            else [given]
+        )
+        if not found:
+            raise ArzhangError(
+                f"{given} holds no pictures; expected files ending in {', '.join(sorted(images.SUFFIXES))}."
+            )
+        for path in found:
+            target = out / (path.relative_to(given) if given.is_dir() else path.name)
+            if target in targets:
+                raise MisuseError(
+                    f"{targets[target]} and {path} would both become {target}; translate them into two folders."
+                )
+            if target.resolve() == path.resolve():
+                raise MisuseError(f"{path} would replace itself; give --out another folder.")
+            targets[target] = path
+    return [(path, target) for target, path in targets.items()]
+
+
+def translate_files(
+    translator: Translator,
+    files: Iterable[tuple[Path, Path]],
+    *,
+    noise: int | None = None,
+    overwrite: bool = False,
+) -> Outcome:
+    """Translate files to files. A picture that fails is named, and the others go on.
+
+    Args:
+        translator: What translates.
+        files: Pairs of an input and an output.
+        noise: Seed of what is random in the model.
+        overwrite: Whether outputs that exist are replaced; they are left alone otherwise.
+    """
+    written, kept, failed = [], [], []
+    for path, target in files:
+        if target.exists() and not overwrite:
+            kept.append(target)
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            images.write(translator.translate(images.read(path), noise=noise), target)
+            written.append(target)
+        except ArzhangError as error:
+            failed.append(str(error))
+        except OSError as error:
+            failed.append(f"{target} cannot be written ({error.strerror}); give --out a folder that can.")
+    return Outcome(written=written, kept=kept, failed=failed)
+
+
+def _weights(folder: Path, which: str) -> dict[str, Tensor]:
+    saved, passed = checkpoint.newest(folder / "checkpoints")
+    for sentence in passed:
+        warnings.warn(f"{sentence} Taking the one before.", stacklevel=3)
+    if saved is None:
+        try:
+            return checkpoint.weights(folder)
+        except SafetensorError as error:
+            raise ArzhangError(f"The weights in {folder} are damaged ({error}); get them once more.") from error
+        except FileNotFoundError as error:
+            raise MisuseError(f"{folder} has no whole checkpoint and no model.safetensors; train it first.") from error
+    if which == "best" and saved.state["best"]:
+        saved = checkpoint.read(folder / "checkpoints", saved.state["best"]["step"])
+    return checkpoint.weights(saved.path)
+
+
+def _ceil(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+def _pad(image: Float[Tensor, "C H W"], height: int, width: int) -> Float[Tensor, "C height width"]:
+    """Reflect at the lower and the right border; numpy goes on reflecting where torch would refuse."""
+    missing = (0, 0), (0, height - image.shape[1]), (0, width - image.shape[2])
+    return torch.from_numpy(np.pad(image.numpy(), missing, mode="reflect"))
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Return where tiles begin that share at least a quarter with their neighbours and end where the picture does."""
+    count = 1 + _ceil(length - side, side * 3 // 4) // (side * 3 // 4)
+    return [round(start) for start in np.linspace(0, length - side, count)]
+
+
+def _pieces(image: Float[Tensor, "C H W"], high: int, wide: int) -> Float[Tensor, "N C {high} {wide}"]:
+    """Cut pieces that lie evenly over an image, whatever its proportions: a Fibonacci lattice."""
+    _, height, width = image.shape
+    places = [((i + 0.5) / MEASURED, i * 0.618034 % 1) for i in range(MEASURED)]
+    corners = [(round(y * (height - high)), round(x * (width - wide))) for y, x in places]
+    return torch.stack([image[:, top : top + high, left : left + wide] for top, left in corners])
+
+
+def _feather(side: int) -> Float[Tensor, "{side}"]:
+    """Return weights that rise over the quarter that tiles share, and leave what the outermost sixteenth says.
+
+    There the network has seen less of the picture than the neighbour has. It counts only where there is no neighbour.
+    """
+    margin = side // 16
+    rise = ((torch.arange(side) + 1 - margin) / (side // 4 - margin)).clamp(1e-3, 1)
+    return rise * rise.flip(0)
