@@ -1,0 +1,330 @@
+"""The command line: words to functions, errors to sentences, and nothing else."""
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from inspect import cleandoc
+from pathlib import Path
+from typing import Annotated, Any, Literal, final
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, Task
+from rich.table import Table
+from rich.text import Text
+
+from arzhang import check, config, images, plugins, summary, translate
+from arzhang.run import Run, changed, from_recipe, length_from, on_folder
+from arzhang.train import train
+from arzhang.types import ArzhangError, MisuseError
+
+USAGE = """usage: arzhang COMMAND ...
+
+  train RECIPE          train, or go on training            arzhang train pix2pix-small --data.root photos/
+  translate RUN INPUT   translate pictures with a run       arzhang translate runs/pix2pix-small label.png --out made/
+  check DIR             audit a folder of pictures          arzhang check photos/
+  inspect RECIPE        layers, sizes and memory of a run   arzhang inspect pix2pix
+  list                  what there is to choose from        arzhang list
+
+`arzhang COMMAND --help` says more, `arzhang --version` which Arzhang this is."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 for failure, 2 for misuse, 130 for Ctrl-C (SIGTERM: 143)."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: print(f"arzhang: {message}", file=sys.stderr)
+                return _command(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is caught, and not as Python ends
+    except ArzhangError as error:
+        print(f"arzhang: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("arzhang: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _command(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(USAGE, file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(version("arzhang"))
+        return 0
+    if arguments[0] not in COMMANDS:
+        raise MisuseError(f"There is no command {arguments[0]!r}{plugins.nearest(arguments[0], list(COMMANDS))}")
+    return COMMANDS[arguments[0]](arguments[1:])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Train:
+    """Train, or go on training, and leave a run's folder with its report.
+
+    The recipe says everything; flags change it. The same command goes on where it stopped, after Ctrl-C, a crash or a
+    power cut. A field that holds a part, such as --data or --model.generator, takes another by name: --data derived.
+    For your own pictures give --data.root DIR; with it, --help lists the flags of that data.
+    After the name of a recipe, --help shows what that recipe says.
+
+    Example: arzhang train pix2pix-small --data.root facades/ --data.direction b-to-a --steps 5000
+    """
+
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help_behavior_hint="(required)")]
+    """Where to start from: see `arzhang list`."""
+    run: Annotated[tyro.conf.FlagConversionOff[Run], tyro.conf.arg(name="")]
+    out: Path | None = None
+    """The run's folder; runs/RECIPE by default."""
+    init: Path | None = None
+    """Another run, from whose weights a new one starts."""
+    config: Path | None = None
+    """A YAML or JSON file, or a run's config.json, laid over the recipe; flags win."""
+    plugin: tuple[str, ...] = ()
+    """Modules of your own whose parts can then be named."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Inspect:
+    """Show what a run is made of: players, layers, receptive fields, sizes and memory. Takes every flag of train.
+
+    Example: arzhang inspect pix2pix --model.generator.depth 7 --data.size 128
+    """
+
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help_behavior_hint="(required)")]
+    """Where to start from: see `arzhang list`."""
+    run: Annotated[tyro.conf.FlagConversionOff[Run], tyro.conf.arg(name="")]
+    config: Path | None = None
+    """A YAML or JSON file, or a run's config.json, laid over the recipe; flags win."""
+    plugin: tuple[str, ...] = ()
+    """Modules of your own whose parts can then be named."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Translate:
+    """Translate pictures of any size with what a run has learnt.
+
+    Names and sub-folders are kept, and so is transparency. A single - reads a picture from the standard input and
+    writes a PNG to the standard output.
+
+    Example: arzhang translate runs/pix2pix-small labels/ --out photos/
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The folder that a training has left."""
+    inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="INPUT...")]
+    """Pictures, or folders of them."""
+    out: Path | None = None
+    """Where the translations go: a folder, or for one picture a file."""
+    noise: Annotated[int | Literal["off"], tyro.conf.arg(metavar="SEED|off")] = "off"
+    """What is random in the model: drawn from a seed, as in the paper, or off."""
+    checkpoint: Literal["newest", "best"] = "newest"
+    """Which weights: the newest, or those with the best held-out figure."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace translations that exist; they are left as they are otherwise."""
+    plugin: tuple[str, ...] = ()
+    """Modules of your own that the run was trained with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Check:
+    """Audit a folder of pictures: layout, sizes, modes, partners, damage, duplicates. Status 1 means a problem.
+
+    Example: arzhang check photos/
+    """
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The folder."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _List:
+    """List the recipes, and the parts that they can be made of.
+
+    Example: arzhang list
+    """
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON."""
+
+
+def _train(arguments: Sequence[str]) -> int:
+    command = _parse_run(_Train, arguments)
+    folder = train(command.run, out=command.out or Path("runs", command.recipe), init=command.init)
+    print(folder / "report.html")
+    return 0
+
+
+def _inspect(arguments: Sequence[str]) -> int:
+    command = _parse_run(_Inspect, arguments)
+    command.run.check()
+    model, size = command.run.model, getattr(command.run.data, "size", 256)
+    if size < 1:
+        raise MisuseError(f"data.size is {size}; it should be at least 1.")
+    sizes = {name: (command.run.batch, getattr(model, f"{name}_channels"), size, size) for name in ("source", "target")}
+    made = summary.summarise(command.run, sizes=sizes)
+    if command.json:
+        print(json.dumps(asdict(made), indent=2))
+        return 0
+    console = Console()
+    for network in made.networks:
+        table = Table("layer", "kind", "output", "parameters", title=f"{network.name}, moved by the {network.player}")
+        for layer in network.layers:
+            table.add_row(layer.name, layer.kind, " x ".join(map(str, layer.output)), f"{layer.parameters:,}")
+        table.caption = f"{network.parameters:,} parameters; output {' x '.join(map(str, network.output))}"
+        if network.receptive_field:
+            table.caption += f"; each output sees {network.receptive_field} x {network.receptive_field} pixels"
+        console.print(table)
+    console.print(
+        f"A training step at batch {command.run.batch} needs about {made.memory / 1e9:.1f} GB: "
+        "weights, gradients, moments and activations."
+    )
+    return 0
+
+
+def _translate(arguments: Sequence[str]) -> int:
+    command = _parse(_Translate, arguments, name="translate")
+    for module in command.plugin:
+        plugins.join(module)
+    if not command.inputs:
+        raise MisuseError(f"Say what to translate: `arzhang translate {command.run} label.png --out made/`.")
+    translator = translate.load(command.run, which=command.checkpoint, device=command.device)
+    noise = None if command.noise == "off" else command.noise
+    if command.inputs == (Path("-"),):
+        made = translator.translate(images.read(sys.stdin.buffer), noise=noise)
+        images.write(made, sys.stdout.buffer, format="png")
+        return 0
+    if command.out is None:
+        raise MisuseError("Say where the translations go: --out DIR.")
+    files = translate.plan(command.inputs, command.out)
+    try:
+        files[0][1].parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArzhangError(f"{command.out} cannot be made ({error.strerror}); give --out another folder.") from error
+    tracked = _track(files, description="Translating")
+    outcome = translate.translate_files(translator, tracked, noise=noise, overwrite=command.overwrite)
+    for sentence in outcome.failed:
+        print(f"arzhang: {sentence}", file=sys.stderr)
+    kept = (
+        f"; {len(outcome.kept)} were there already and left as they are (--overwrite replaces them)"
+        if outcome.kept
+        else ""
+    )
+    failed = f"; {len(outcome.failed)} failed" if outcome.failed else ""
+    print(f"{len(outcome.written)} of {len(files)} translated into {command.out}{kept}{failed}.")
+    return 1 if outcome.failed else 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    command = _parse(_Check, arguments, name="check")
+    audit = check.audit(command.folder, track=partial(_track, description="Checking"))
+    if command.json:
+        print(audit.to_json())
+    else:
+        Console().print(check.table(audit))
+    return 1 if audit.problems else 0
+
+
+def _list(arguments: Sequence[str]) -> int:
+    command = _parse(_List, arguments, name="list")
+    about = {
+        room: {name.replace("_", "-"): plugins.about(room, name) for name in plugins.names(room)}
+        for room in plugins.ROOMS
+    }
+    if command.json:
+        print(json.dumps(about, indent=2))
+        return 0
+    table = Table("", "name", "", show_header=False)
+    for room, things in about.items():
+        for i, (name, line) in enumerate(things.items()):
+            table.add_row(room if i == 0 else "", name, line, end_section=i == len(things) - 1)
+    Console().print(table)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": _train,
+    "translate": _translate,
+    "check": _check,
+    "inspect": _inspect,
+    "list": _list,
+}
+
+
+def _parse(kind: Any, arguments: Sequence[str], *, name: str, **values: Any) -> Any:
+    return tyro.cli(
+        kind,
+        args=arguments,
+        prog=f"arzhang {name}",
+        description=cleandoc(kind.__doc__),
+        config=(tyro.conf.DisallowNone,),
+        **values,
+    )
+
+
+def _parse_run(kind: Any, arguments: Sequence[str]) -> Any:
+    """Parse a command that holds a Run: the recipe, then a file, then the parts that flags name, then the flags."""
+    name = kind.__name__.lower().strip("_")
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--config", type=Path)
+    early.add_argument("--plugin", nargs="*", default=())
+    early.add_argument("--data.root", type=Path, dest="root")
+    early.add_argument("--data")
+    try:
+        given, rest = early.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise MisuseError(f"{error.argument_name} needs a value; see `arzhang {name} --help`.") from error
+    recipe = next((argument for argument in rest[:1] if not argument.startswith("-")), None)
+    help_wanted = {"-h", "--help"} & set(rest)
+    if recipe is None and not help_wanted:
+        raise MisuseError(
+            f"Name a recipe first, as in `arzhang {name} pix2pix-small`; there are {', '.join(_recipes())}."
+        )
+    for module in given.plugin:
+        plugins.join(module)
+    recipe = recipe or "pix2pix"  # whose values the help shows
+    run = from_recipe(recipe)
+    if given.config:
+        run = changed(run, config.read(given.config))
+    run, rest = config.select_named(run, arguments)
+    if given.root and not given.data:
+        run = on_folder(run, given.root)
+    run = length_from(run, {key for key in ("steps", "epochs") if f"--{key}" in rest})
+    rest = ["--help"] if help_wanted else rest  # tyro's help leaves out what it has already read
+    return _parse(kind, rest, name=name, default=kind(recipe=recipe, run=run))
+
+
+def _track(items: Iterable[Any], *, description: str) -> Iterator[Any]:
+    """Hand items on under a progress bar with a rate and the time left."""
+    items = list(items)
+    columns, console = (*Progress.get_default_columns(), _Rate()), Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, description=description)
+
+
+@final
+class _Rate(ProgressColumn):
+    """Items a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return how many items a second were handed on lately."""
+        return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
+
+
+def _recipes() -> list[str]:
+    return [name.replace("_", "-") for name in plugins.names("recipes")]
