@@ -1,5 +1,11 @@
 """Batches are a pure function of (seed, step)."""
 
+import multiprocessing
+import os
+import random
+import signal
+import threading
+
 import pytest
 import torch
 
@@ -113,3 +119,24 @@ def test_an_error_arrives_as_the_sentence_it_is_after_the_batches_before_it(work
 
 def test_no_steps_are_no_batches():
     assert load(Numbers(5), range(3, 3)) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_worker_that_is_killed_at_any_instant_is_a_sentence(seed):
+    loaded = batches(Numbers(8), size=1, seed=0, steps=range(10**9), workers=2)
+    next(loaded)
+    worker = random.Random(seed).choice(multiprocessing.active_children())
+    killing = threading.Timer(random.Random(seed).uniform(0, 0.02), os.kill, (worker.pid, signal.SIGKILL))
+    killing.start()
+    with pytest.raises(ArzhangError, match=r"^A process that loads data died, .* fewer --workers"):
+        for _ in loaded:
+            pass
+    assert multiprocessing.active_children() == []
+
+
+def test_a_loader_that_is_left_ends_its_workers():
+    loaded = batches(Numbers(8), size=1, seed=0, steps=range(10**9), workers=2)
+    next(loaded)
+    assert len(multiprocessing.active_children()) == 2
+    loaded.close()
+    assert multiprocessing.active_children() == []

@@ -104,6 +104,15 @@ def newest(names):
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
+def children(process):
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def running(process):
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
 def log(folder):
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "images_per_second"} for line in lines]
@@ -162,6 +171,19 @@ def test_a_stopped_run_saves_says_so_and_goes_on(forks, undisturbed, tmp_path, n
     assert_same(folder, undisturbed)
 
 
+def test_a_scheduler_that_ends_every_process_stops_the_run_as_well(forks, undisturbed, tmp_path):
+    folder = tmp_path / "stopped"
+    life = Life(forks, folder, "--workers", "2")
+    life.wait(lambda names: newest(names) >= 2)
+    for process in (life.group, *children(life.group)):
+        os.kill(process, signal.SIGTERM)
+    status, said = life.close()
+    assert status == 143
+    assert "Stopped by SIGTERM at step" in said
+    Life(forks, folder).close()
+    assert_same(folder, undisturbed)
+
+
 def test_a_second_signal_ends_a_run_at_once(forks, tmp_path):
     life = Life(forks, tmp_path / "run")
     life.wait(lambda names: newest(names) >= 2)
@@ -173,15 +195,31 @@ def test_a_second_signal_ends_a_run_at_once(forks, tmp_path):
 
 def test_a_worker_that_dies_is_a_sentence_and_the_run_goes_on(forks, undisturbed, tmp_path):
     folder = tmp_path / "run"
-    life = Life(forks, folder, "--workers", "2")
-    life.wait(lambda names: newest(names) >= 4)
-    workers = Path(f"/proc/{life.group}/task/{life.group}/children").read_text().split()
-    os.kill(int(workers[0]), signal.SIGKILL)
+    life = Life(forks, folder, "--workers", "2", "--checkpoint-every", "1000")
+    while not (folder / "log.jsonl").exists() or not (folder / "log.jsonl").read_text().endswith("\n"):
+        time.sleep(0.001)
+    os.kill(children(life.group)[0], signal.SIGKILL)
     status, said = life.close()
     assert status == 1
     assert "arzhang: A process that loads data died" in said
-    assert "Going on from step" in command(folder)
+    assert "Traceback" not in said
+    step = newest(listing(folder))
+    assert step >= 3
+    assert f"Going on from step {step} of {STEPS}" in command(folder)
     assert_same(folder, undisturbed)
+
+
+def test_the_workers_of_a_run_that_was_killed_end_with_it(forks, tmp_path):
+    life = Life(forks, tmp_path / "run", "--workers", "2")
+    life.wait(lambda names: newest(names) >= 2)
+    workers = children(life.group)
+    assert len(workers) == 2
+    os.kill(life.group, signal.SIGKILL)
+    life.close()
+    deadline = time.monotonic() + 10
+    while any(map(running, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_command_itself_can_be_stopped(undisturbed, tmp_path):

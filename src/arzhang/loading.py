@@ -1,15 +1,21 @@
 """Batches in an order that is a pure function of (seed, step), whatever the number of workers."""
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import ClassVar
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from arzhang import rng
 from arzhang.types import ArzhangError, Batch, Dataset
+
+AHEAD = 4
+"""Batches that each worker loads ahead."""
 
 _Key = tuple[int, int]  # epoch, index
 
@@ -26,86 +32,71 @@ def batches(dataset: Dataset, *, size: int, seed: int, steps: range, workers: in
         seed: The run's.
         steps: Which batches; training that resumes asks for the rest of the range.
         workers: Processes that load ahead; 0 loads in this one.
-    """
-    loader = DataLoader(
-        _Keyed(dataset, seed),
-        batch_sampler=_Order(len(dataset), size, seed, steps),
-        num_workers=workers,
-        collate_fn=_join,
-        worker_init_fn=_quiet,
-        prefetch_factor=4 if workers else None,
-        generator=rng.generator(seed, "workers"),  # or the loader would draw from the global one
-    )
-    for batch in loader:
-        if isinstance(batch, ArzhangError):
-            raise batch
-        yield batch
-
-
-@contextmanager
-def no_lost_workers() -> Iterator[None]:
-    """Say it in a sentence when a worker dies, at whatever instant torch finds out.
 
     Raises:
-        ArzhangError: A worker died.
+        ArzhangError: An example cannot be read, or a worker died; the batches before it have been handed out.
     """
+    order = _order(len(dataset), size=size, seed=seed, steps=steps)
+    if not workers:
+        yield from (_load(dataset, seed, keys) for keys in order)
+        return
+    # torch's own loader can wait for ever for a worker that was killed while it held a lock; this pool cannot.
+    pool = ProcessPoolExecutor(workers, initializer=_Worker.begin, initargs=(dataset, seed))
+    coming: deque[Future[Batch]] = deque()
     try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
+        for keys in order:
+            coming.append(pool.submit(_Worker.load, keys))
+            if len(coming) == AHEAD * workers:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    except BrokenProcessPool as error:
         raise ArzhangError(
-            f"A process that loads data died, which most often means that memory, or the shared memory of a container, "
-            f"ran out ({error}). Start the same command again with fewer --workers; 0 needs no shared memory."
+            "A process that loads data died, which most often means that memory, or the shared memory of a container, "
+            "ran out. Start the same command again with fewer --workers; 0 needs no shared memory."
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-class _Order:
-    """The keys of each batch."""
-
-    def __init__(self, examples: int, size: int, seed: int, steps: range) -> None:
-        self.examples, self.size, self.seed, self.steps = examples, size, seed, steps
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[_Key]]:
-        shuffled: tuple[int, list[int]] = (-1, [])
-        for step in self.steps:
-            keys = []
-            for draw in range(step * self.size, (step + 1) * self.size):
-                epoch, position = divmod(draw, self.examples)
-                if shuffled[0] != epoch:
-                    order = torch.randperm(self.examples, generator=rng.generator(self.seed, "order", epoch))
-                    shuffled = epoch, order.tolist()
-                keys.append((epoch, shuffled[1][position]))
-            yield keys
+def _order(examples: int, *, size: int, seed: int, steps: range) -> Iterator[list[_Key]]:
+    """Yield the keys of each batch."""
+    shuffled: tuple[int, list[int]] = (-1, [])
+    for step in steps:
+        keys = []
+        for draw in range(step * size, (step + 1) * size):
+            epoch, position = divmod(draw, examples)
+            if shuffled[0] != epoch:
+                order = torch.randperm(examples, generator=rng.generator(seed, "order", epoch))
+                shuffled = epoch, order.tolist()
+            keys.append((epoch, shuffled[1][position]))
+        yield keys
 
 
-class _Keyed(torch.utils.data.Dataset[Mapping[str, Tensor] | ArzhangError]):
-    """Examples by epoch and index. An error is handed on, since a worker would bury it in a traceback."""
-
-    def __init__(self, dataset: Dataset, seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
-
-    def __getitem__(self, key: _Key) -> Mapping[str, Tensor] | ArzhangError:
-        try:
-            return self.dataset.example(key[1], rng.generator(self.seed, "augment", *key))
-        except ArzhangError as error:
-            return error
+def _load(dataset: Dataset, seed: int, keys: Sequence[_Key]) -> Batch:
+    return Batch.stack(dataset.example(index, rng.generator(seed, "augment", epoch, index)) for epoch, index in keys)
 
 
-def _join(examples: list[Mapping[str, Tensor] | ArzhangError]) -> Batch | ArzhangError:
-    for example in examples:
-        if isinstance(example, ArzhangError):
-            return example
-    return Batch.stack(example for example in examples if not isinstance(example, ArzhangError))
+class _Worker:
+    """A process that loads: what it was given once, and what it does for each batch."""
+
+    dataset: ClassVar[Dataset]
+    seed: ClassVar[int]
+
+    @classmethod
+    def begin(cls, dataset: Dataset, seed: int) -> None:
+        cls.dataset, cls.seed = dataset, seed
+        torch.set_num_threads(1)
+        os.setpgid(0, 0)  # what a terminal sends to the whole group is left to the parent, which then ends this process
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    @classmethod
+    def load(cls, keys: Sequence[_Key]) -> Batch:
+        return _load(cls.dataset, cls.seed, keys)
 
 
-def _quiet(_: int) -> None:
-    """Leave to the parent what a terminal or a scheduler sends to the whole group.
-
-    The first SIGTERM is taken for the scheduler's; the next is the parent's own, who ends a worker that is stuck.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+def _end_with_parent() -> None:
+    """Outlive no parent, even one that was killed and could not say goodbye."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -30,7 +30,7 @@ from arzhang import checkpoint, config, plugins, report, rng
 from arzhang.checkpoint import Checkpoint
 from arzhang.files import write_whole
 from arzhang.inference import pick_device
-from arzhang.loading import batches, no_lost_workers
+from arzhang.loading import batches
 from arzhang.report import translation
 from arzhang.run import Run, changed, from_recipe
 from arzhang.types import ArzhangError, Batch, Game, MisuseError, Move, Splits
@@ -138,10 +138,10 @@ def _go_on(state: State, splits: Splits, *, run: Run, folder: Path, device: torc
     source = batches(splits.train, size=run.batch, seed=run.seed, steps=todo, workers=run.workers)
     keep = partial(_keep, state, log, run=run, folder=folder)
 
-    with _stop_signals() as stop, _progress(console) as progress, no_lost_workers():
+    with _stop_signals() as stop, _progress(console) as progress:
         note = "starting"
         task = progress.add_task("Training", total=length, completed=state.step, note=note)
-        for batch in _or_keep(source, keep):
+        for batch in _or_keep(source, keep, stop):
             rate = run.rate_at(state.step, len(splits.train))
             torch.manual_seed(rng.seed_of(run.seed, "step", state.step))
             game = cast("Game", state.game)
@@ -418,13 +418,17 @@ def _compare(run: Run, folder: Path) -> None:
         )
 
 
-def _or_keep(source: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
-    """Hand batches on; when the data fails, save the run before saying so."""
+def _or_keep(source: Iterator[Batch], keep: Callable[[], None], stop: Sequence[signal.Signals]) -> Iterator[Batch]:
+    """Hand batches on; when the data fails, save the run before saying so.
+
+    A scheduler that stops the run may also end the processes that load; that is no failure.
+    """
     try:
         yield from source
     except ArzhangError:
         keep()
-        raise
+        if not stop:
+            raise
 
 
 @contextmanager
