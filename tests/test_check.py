@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 from rich.console import Console
 
 from arzhang.check import Audit, Finding, audit, table
+from arzhang.data import paired
 from arzhang.types import ArzhangError
 
 SHARED = Path(__file__).parents[1] / "../shared/data"
@@ -159,12 +160,26 @@ def test_sizes_and_formats_are_counted(tmp_path):
 
 
 def test_a_picture_that_is_not_two_is_found_among_pairs(tmp_path):
-    for index in range(200):
-        (tmp_path / f"{index}.png").write_bytes(b"")
-    save(tmp_path / "0.png", noise(width=16))
-    save(tmp_path / "1.png", noise(width=13))
+    for index in range(20):
+        save(tmp_path / f"{index}.png", noise(width=16, seed=index))
+    save(tmp_path / "20.png", noise(width=12))
+    (tmp_path / "21.png").write_bytes(b"")
     problems = [finding for finding in audit(tmp_path).problems if finding.kind != "damaged"]
-    assert found(problems) == [("no pair of one shape", "1.png")]
+    assert found(problems) == [("no pair of one shape", "20.png")]
+    (tmp_path / "21.png").unlink()
+    with pytest.raises(ArzhangError, match=r"20\.png is 12 x 8 pixels, where others are exactly twice as wide as high"):
+        paired.Config(root=tmp_path, size=8).build(seed=0)
+
+
+def test_pictures_of_which_some_are_wide_are_plain(tmp_path):
+    for index in range(120):
+        save(tmp_path / f"{index}.png", noise(width=12 + 4 * (index % 2), seed=index))
+    assert audit(tmp_path).kind == "plain"
+
+
+def test_a_single_example_is_a_problem(tmp_path):
+    save(tmp_path / "1.png", noise())
+    assert found(audit(tmp_path).problems) == [("a single example, where at least two are needed", "1.png")]
 
 
 def test_a_folder_of_nothing_but_damage_is_reported(tmp_path):

@@ -1,9 +1,11 @@
 """Checkpoints: whole or absent, and never believed unless every byte is as it was written."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,6 +87,28 @@ def test_a_missing_file_is_damage(tmp_path):
     found, (sentence,) = checkpoint.newest(tmp_path)
     assert found.step == 2
     assert "No such file" in sentence
+
+
+def test_what_cannot_be_read_now_is_not_taken_for_damage(tmp_path, monkeypatch):
+    save(tmp_path, 2, 4)
+    whole = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path.name == "model.safetensors":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ArzhangError, match=r"00000004 cannot be read \(Too many open files\)"):
+        checkpoint.newest(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(checkpoint, "VERSION", 2)
+        save(tmp_path, 4)
+    with pytest.raises(ArzhangError, match="is of version 2; this Arzhang reads version 1"):
+        checkpoint.newest(tmp_path)
 
 
 def test_nothing_whole_is_an_error_and_not_a_new_beginning(tmp_path):

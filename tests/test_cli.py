@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from importlib.metadata import version
+from inspect import cleandoc
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,9 @@ def test_an_unknown_flag_is_named_with_the_nearest(arzhang, arguments, nearest):
         (["train", "demo", "--data"], "--data needs a value"),
         (["train", "demo", "--plugin", "no_such_module"], "The plug-in 'no_such_module' cannot be imported"),
         (["train", "demo", "--device", "abacus"], "The device 'abacus' cannot be used here"),
+        (["train", "demo", "--device", "meta"], "The device 'meta' cannot be used here"),
+        (["translate", "runs/x", "-", "--out", "a.png"], "A - stands alone, without --out"),
+        (["translate", "runs/x", "-", "a.png"], "A - stands alone, without --out"),
         (["train", "demo", "--steps", "0"], "steps is 0; it should be at least 1."),
         (["translate", "run"], "Say what to translate: `arzhang translate run label.png --out made/`."),
     ],
@@ -263,6 +267,23 @@ def test_what_streams_in_and_is_no_picture_is_a_sentence(tiny_run):
     done = subprocess.run([*COMMAND, "translate", tiny_run, "-"], input=b"hello", capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(b"arzhang: <stdin> begins with b'hello', which is no picture")
+
+
+def test_memory_that_runs_out_is_a_sentence(tmp_path):
+    script = f"""
+        import resource, sys
+        import matplotlib.figure
+        from pathlib import Path
+        from arzhang.cli import main
+        used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000,) * 2)
+        sys.exit(main("train pix2pix --data.count 2 --data.held-out 1 --device cpu --out {tmp_path}".split()))
+    """
+    done = subprocess.run([sys.executable, "-c", cleandoc(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "arzhang: Memory ran out (" in done.stderr
+    assert "a smaller --batch" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_translate_without_out_is_a_sentence(arzhang, tiny_run, pictures):

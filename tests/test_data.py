@@ -1,6 +1,7 @@
 """Pictures on disk as examples: pairs, and sources derived from plain pictures."""
 
 import shutil
+import signal
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from arzhang import images
 from arzhang.data import _cache, derived, paired
+from arzhang.loading import batches
 from arzhang.rng import generator
 from arzhang.types import ArzhangError, MisuseError
 
@@ -112,21 +113,30 @@ def test_the_cache_changes_no_bit(build, monkeypatch, tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_workers_change_nothing(build):
-    train = build().train
-    expected = [build(cache=0).train.example(index, generator(index)) for index in range(9)]
-    indices = [*range(9)] * 2
-    loader = DataLoader(indices, batch_size=None, num_workers=2, collate_fn=lambda i: train.example(i, generator(i)))
-    for index, example in zip(indices, loader, strict=True):
-        assert equal(example, expected[index])
-
-
 def test_workers_share_what_they_decoded(build):
     train = build().train
-    list(DataLoader(range(9), batch_size=None, num_workers=2, collate_fn=lambda i: train.example(i, None)["target"]))
+    list(batches(train, size=1, seed=0, steps=range(9), workers=2))
     expected = [build(cache=0).train.example(index, None) for index in range(9)]
     forbid_decoding(train)
     assert all(equal(train.example(index, None), expected[index]) for index in range(9))
+
+
+def test_a_cache_for_which_the_disk_has_no_room_is_none(build, largest_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARZHANG_CACHE", str(tmp_path / "cache"))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with largest_file(100):
+        train = build(cache=1).train
+    assert equal(train.example(0, None), build(cache=0).train.example(0, None))
+    forbid_decoding(train)
+    with pytest.raises(AssertionError):
+        train.example(0, None)
+
+
+def test_a_strip_that_would_become_too_large_is_refused(tmp_path):
+    save(tmp_path / "strip.png", noise(height=2, width=30_000))
+    save(tmp_path / "other.png", noise())
+    with pytest.raises(ArzhangError, match=r"strip\.png is 30000 x 2 pixels .* longer than .* leave it out"):
+        pictures(tmp_path, size=256)
 
 
 @pytest.mark.parametrize("cache", [10**9, 1, 0])

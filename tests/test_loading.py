@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -121,17 +122,68 @@ def test_no_steps_are_no_batches():
     assert load(Numbers(5), range(3, 3)) == []
 
 
+DIED = r"^A process that loads data died or failed .* fewer --workers"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_worker_that_is_killed_at_any_instant_is_a_sentence(seed):
     loaded = batches(Numbers(8), size=1, seed=0, steps=range(10**9), workers=2)
     next(loaded)
     worker = random.Random(seed).choice(multiprocessing.active_children())
-    killing = threading.Timer(random.Random(seed).uniform(0, 0.02), os.kill, (worker.pid, signal.SIGKILL))
-    killing.start()
-    with pytest.raises(ArzhangError, match=r"^A process that loads data died, .* fewer --workers"):
+    threading.Timer(random.Random(seed).uniform(0, 0.02), os.kill, (worker.pid, signal.SIGKILL)).start()
+    with pytest.raises(ArzhangError, match=DIED):
         for _ in loaded:
             pass
     assert multiprocessing.active_children() == []
+
+
+def slowly(batch):
+    time.sleep(0.01)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_is_killed_while_it_waits_is_a_sentence_under_any_signal_handler(victim):
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # which the workers are born with
+    try:
+        loaded = batches(Numbers(8), size=1, seed=0, steps=range(10**9), workers=2)
+        next(loaded)
+        time.sleep(0.3)  # until all that may be loaded ahead is
+        os.kill(sorted(worker.pid for worker in multiprocessing.active_children())[victim], signal.SIGKILL)
+        with pytest.raises(ArzhangError, match=DIED):
+            list(map(slowly, loaded))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert multiprocessing.active_children() == []
+
+
+class Slow(Numbers):
+    """An example takes long."""
+
+    def example(self, index, generator):
+        time.sleep(60)
+        return super().example(index, generator)
+
+
+def test_nobody_waits_for_what_is_no_longer_wanted():
+    loaded = batches(Slow(9), size=1, seed=3, steps=range(9), workers=2)
+    started = time.monotonic()
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(loaded)
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - started < 30
+
+
+class Unshareable(Numbers):
+    """What torch raises where a container has no shared memory left."""
+
+    def example(self, index, generator):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def test_shared_memory_that_runs_out_is_a_sentence():
+    with pytest.raises(ArzhangError, match=r"No space left on device .* 0 needs neither"):
+        load(Unshareable(8), range(3), workers=1)
 
 
 def test_a_loader_that_is_left_ends_its_workers():

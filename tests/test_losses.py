@@ -11,8 +11,6 @@ from arzhang.losses import hinge, l1, l2, lsgan, minimax, vanilla, wgan_gp
 from arzhang.networks import imagegan, patchgan, pixelgan
 from arzhang.rng import generator
 
-torch.set_num_threads(1)
-
 ADVERSARIAL = ["hinge", "lsgan", "minimax", "vanilla", "wgan_gp"]
 BY_NAME = pytest.mark.parametrize("loss", [getattr(losses, name) for name in ADVERSARIAL], ids=ADVERSARIAL)
 
@@ -80,24 +78,6 @@ def test_l1_and_l2_are_means_over_everything():
 
 
 # What all adversarial losses have in common
-
-
-@BY_NAME
-def test_gradients_are_those_of_the_loss(loss):
-    real, fake = logits(0).requires_grad_(), logits(1).requires_grad_()
-    assert torch.autograd.gradcheck(loss.discriminator, (real, fake))
-    assert torch.autograd.gradcheck(loss.generator, (fake,))
-
-
-@BY_NAME
-def test_the_players_pull_the_logits_their_own_way(loss):
-    undecided = torch.full((1, 1, 2, 2), 0.5)
-    real, fake = undecided.clone().requires_grad_(), undecided.clone().requires_grad_()
-    loss.discriminator(real, fake).backward()
-    assert real.grad.max() < 0 < fake.grad.min()
-    made = undecided.clone().requires_grad_()
-    loss.generator(made).backward()
-    assert made.grad.max() < 0
 
 
 @BY_NAME

@@ -290,6 +290,32 @@ def test_weights_of_other_shapes_are_refused_in_a_sentence(tmp_path):
     assert len(str(caught.value)) < 300
 
 
+def test_a_run_that_exists_did_not_start_from_another(tmp_path):
+    go(small(), tmp_path / "old")
+    go(small(steps=2), tmp_path / "new")
+    for init in ("old", "nowhere"):
+        with pytest.raises(MisuseError, match=rf"new holds a run that started from fresh weights, not from .*{init}"):
+            go(small(), tmp_path / "new", init=tmp_path / init)
+    assert listing(tmp_path / "new") == [2]
+    go(small(steps=2), tmp_path / "third", init=tmp_path / "old")
+    go(small(), tmp_path / "third", init=tmp_path / "old")
+    assert listing(tmp_path / "third")[-1] == 4
+
+
+def test_a_damaged_checkpoint_to_start_from_is_named(tmp_path):
+    go(small(), tmp_path / "old")
+    (tmp_path / "old/checkpoints/00000004/model.safetensors").unlink()
+    with pytest.warns(UserWarning, match="00000004 is damaged: .* Starting from the one before"):
+        go(small(), tmp_path / "new", init=tmp_path / "old")
+
+
+def test_a_finished_run_that_is_asked_for_fewer_steps_stays_as_it_is(tmp_path):
+    go(small(), tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    assert "finished, with 4 steps" in go(small(steps=2), tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
 def test_a_missing_run_to_start_from_is_a_sentence(tmp_path):
     with pytest.raises(MisuseError, match=r"nowhere has no checkpoint to start from; give --init"):
         go(small(), tmp_path / "new", init=tmp_path / "nowhere")
@@ -340,7 +366,7 @@ class Spoilt(nn.Module):
     def play(self, batch: Batch) -> Iterator[Move]:
         yield Move(player="one", loss=self.network(batch.source).abs().mean().sqrt())
 
-    def translate(self, source, *, noise=None):  # noqa: ARG002
+    def translate(self, source, *, noise=None):
         with torch.no_grad():
             return self.network(source)
 

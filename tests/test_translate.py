@@ -194,9 +194,30 @@ def test_a_folder_is_not_translated_into_itself(tmp_path, out):
         translate.plan([tmp_path / "in"], tmp_path / out)
 
 
-def test_a_picture_does_not_replace_itself(tmp_path):
+@pytest.mark.parametrize("out", [".", "a.png", "b/../a.png"])
+def test_a_picture_does_not_replace_itself(tmp_path, out):
+    (tmp_path / "b").mkdir()
     with pytest.raises(MisuseError, match=r"a.png would replace itself"):
-        translate.plan([save(tmp_path / "a.png")], tmp_path)
+        translate.plan([save(tmp_path / "a.png")], tmp_path / out)
+
+
+def test_a_picture_does_not_replace_another_that_is_to_be_translated(tmp_path):
+    save(tmp_path / "photos/labels/x.png")
+    save(tmp_path / "photos/labels/labels/x.png")
+    with pytest.raises(MisuseError, match=r"labels/labels/x.png would replace .*photos/labels/x.png, which is to be"):
+        translate.plan([tmp_path / "photos/labels"], tmp_path / "photos")
+
+
+def test_translations_may_go_to_the_folder_that_holds_their_sources(tmp_path):
+    path = save(tmp_path / "photos/labels/x.png")
+    assert translate.plan([path.parent], tmp_path / "photos") == [(path, tmp_path / "photos/x.png")]
+
+
+def test_a_format_that_cannot_be_written_is_no_folder(tmp_path):
+    with pytest.raises(MisuseError, match=r"a.gif has the format '.gif'; choose one of"):
+        translate.plan([save(tmp_path / "a.png")], tmp_path / "a.gif")
+    path = save(tmp_path / "a.png")
+    assert translate.plan([path], tmp_path / "made.v2") == [(path, tmp_path / "made.v2/a.png")]
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path):
@@ -321,7 +342,7 @@ class Same(nn.Module):
         super().__init__()
         self.multiple, self.source_channels, self.target_channels = 4, 3, 3
 
-    def translate(self, source, *, noise):  # noqa: ARG002
+    def translate(self, source, *, noise):
         return source
 
 

@@ -128,10 +128,12 @@ def audit(
         same[_digest(pictures)].append((name, files))
         if len(files) == {"plain": 0, "side-by-side": 1, "two-folders": 2}[found.kind]:
             try:
-                paired.size_of(files)
+                paired.size_of(files, kind=found.kind)
             except ArzhangError as error:
                 problems.append(finding("no pair of one shape", *files, reason=str(error)))
 
+    if len(examples) == 1 and not problems:
+        problems.append(finding("a single example, where at least two are needed", *examples[0][1]))
     for group in same.values():
         if len(group) > 1:
             splits = {name for name, _ in group}

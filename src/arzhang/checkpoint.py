@@ -21,6 +21,11 @@ from arzhang.files import sync
 from arzhang.types import ArzhangError
 
 Tensors = Mapping[str, Tensor]
+VERSION = 1
+
+
+class DamagedError(ArzhangError):
+    """A checkpoint is not what was written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +57,7 @@ def save(folder: Path, *, step: int, parts: Mapping[str, Tensors], state: Mappin
                 temporary / f"{name}.safetensors",
             )
         hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        values = {"version": 1, "step": step, **state, "sha256": hashes}
+        values = {"version": VERSION, "step": step, **state, "sha256": hashes}
         text = json.dumps({**values, "seal": _seal(values)}, indent=2)
         (temporary / "state.json").write_text(text, encoding="utf-8")
         for path in (*temporary.iterdir(), temporary):
@@ -80,18 +85,28 @@ def read(folder: Path, step: int) -> Checkpoint:
     """Open one checkpoint.
 
     Raises:
-        ArzhangError: A file is missing, or is not what was written.
+        DamagedError: A file is missing, or is not what was written.
+        ArzhangError: It cannot be read now, or is of another version.
     """
     path = folder / f"{step:08d}"
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         if state.pop("seal") != _seal(state):
-            raise ArzhangError(f"The checkpoint {path} is damaged: state.json is not what was written.")
+            raise DamagedError(f"The checkpoint {path} is damaged: state.json is not what was written.")
         for name, expected in state["sha256"].items():
             if _sha256(path / name) != expected:
-                raise ArzhangError(f"The checkpoint {path} is damaged: {name} is not what was written.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArzhangError(f"The checkpoint {path} is damaged: {_reason(error)}.") from error
+                raise DamagedError(f"The checkpoint {path} is damaged: {name} is not what was written.")
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"The checkpoint {path} is damaged: {_reason(error)}.") from error
+    except OSError as error:  # such as too many open files; what cannot be read now may be whole
+        raise ArzhangError(
+            f"The checkpoint {path} cannot be read ({_reason(error)}). Make it readable and start the same command "
+            "again, or remove it to go on from the one before."
+        ) from error
+    if state["version"] != VERSION:
+        raise ArzhangError(
+            f"The checkpoint {path} is of version {state['version']!r}; this Arzhang reads version {VERSION}."
+        )
     return Checkpoint(path=path, step=step, state=state)
 
 
@@ -109,13 +124,13 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest whole checkpoint, if there is any, and a sentence for each damaged one that was passed over.
 
     Raises:
-        ArzhangError: There are checkpoints, and all are damaged.
+        ArzhangError: There are checkpoints, and all are damaged, or one cannot be read now.
     """
     passed: list[str] = []
     for step in reversed(steps(folder)):
         try:
             return read(folder, step), passed
-        except ArzhangError as error:
+        except DamagedError as error:
             passed.append(str(error))
     if passed:
         raise ArzhangError(

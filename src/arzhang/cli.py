@@ -13,6 +13,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
+import torch
 import tyro
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task
@@ -48,6 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArzhangError as error:
         print(f"arzhang: {error}", file=sys.stderr)
         return error.status
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        found = str(error).partition("DefaultCPUAllocator: ")[2] or error
+        print(
+            f"arzhang: Memory ran out ({found}). What was saved is intact; a smaller --batch, --data.size or "
+            "--model.generator.width needs less (`arzhang inspect` estimates how much).",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("arzhang: stopped.", file=sys.stderr)
         return 130
@@ -203,9 +214,12 @@ def _translate(arguments: Sequence[str]) -> int:
         plugins.join(module)
     if not command.inputs:
         raise MisuseError(f"Say what to translate: `arzhang translate {command.run} label.png --out made/`.")
+    piped = Path("-") in command.inputs
+    if piped and (len(command.inputs) > 1 or command.out is not None):
+        raise MisuseError("A - stands alone, without --out: it goes from the standard input to the standard output.")
     translator = translate.load(command.run, which=command.checkpoint, device=command.device)
     noise = None if command.noise == "off" else command.noise
-    if command.inputs == (Path("-"),):
+    if piped:
         made = translator.translate(images.read(sys.stdin.buffer), noise=noise)
         images.write(made, sys.stdout.buffer, format="png")
         return 0

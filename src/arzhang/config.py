@@ -229,7 +229,7 @@ def _value(hint: Any, value: Any, base: Any, path: str) -> Any:
         if len(kinds) == len(value):
             return tuple(_value(kind, each, None, path) for kind, each in zip(kinds, value, strict=True))
     elif origin is Literal:
-        if value in options:
+        if any(value == option and type(value) is type(option) for option in options):
             return value
     elif hint is Path and isinstance(value, str):
         return Path(value)

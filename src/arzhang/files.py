@@ -26,6 +26,8 @@ def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
         if durable:
             sync(partial)
         partial.replace(path)
+        if durable:
+            sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -30,7 +30,7 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros((), device=device).item()  # which the meta device has not
     except (RuntimeError, AssertionError) as error:
         raise MisuseError(f"The device {name!r} cannot be used here ({error}); give cpu, or auto.") from error
     return device

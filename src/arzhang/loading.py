@@ -2,11 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import ClassVar
 
 import torch
@@ -34,13 +34,13 @@ def batches(dataset: Dataset, *, size: int, seed: int, steps: range, workers: in
         workers: Processes that load ahead; 0 loads in this one.
 
     Raises:
-        ArzhangError: An example cannot be read, or a worker died; the batches before it have been handed out.
+        ArzhangError: An example cannot be read, or a worker died.
     """
     order = _order(len(dataset), size=size, seed=seed, steps=steps)
     if not workers:
         yield from (_load(dataset, seed, keys) for keys in order)
         return
-    # torch's own loader can wait for ever for a worker that was killed while it held a lock; this pool cannot.
+    # torch's own loader may wait for ever for a worker that was killed while it held a lock.
     pool = ProcessPoolExecutor(workers, initializer=_Worker.begin, initargs=(dataset, seed))
     coming: deque[Future[Batch]] = deque()
     try:
@@ -50,12 +50,14 @@ def batches(dataset: Dataset, *, size: int, seed: int, steps: range, workers: in
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
-    except BrokenProcessPool as error:
+    except (OSError, RuntimeError) as error:  # the second is what torch, and a pool that lost a process, raise
         raise ArzhangError(
-            "A process that loads data died, which most often means that memory, or the shared memory of a container, "
-            "ran out. Start the same command again with fewer --workers; 0 needs no shared memory."
+            f"A process that loads data died or failed ({error}), which most often means that memory, or the shared "
+            "memory of a container, ran out. Start the same command again with fewer --workers; 0 needs neither."
         ) from error
     finally:
+        for process in list(pool._processes.values()):  # noqa: SLF001 - public, terminate_workers, from Python 3.14 on
+            process.terminate()  # what it is loading is of no use any more, and may take long
         pool.shutdown(cancel_futures=True)
 
 
@@ -88,6 +90,8 @@ class _Worker:
         cls.dataset, cls.seed = dataset, seed
         torch.set_num_threads(1)
         os.setpgid(0, 0)  # what a terminal sends to the whole group is left to the parent, which then ends this process
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does with it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_parent, daemon=True).start()
 
     @classmethod

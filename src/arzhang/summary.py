@@ -12,7 +12,7 @@ from arzhang.run import Run
 from arzhang.types import Batch, Game
 
 BYTES_PER_PARAMETER = 16
-"""float32: the weight, its gradient and the two moments of Adam."""
+"""float32: the weight, its gradient and the two moments of Adam; a moving average is another 4."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +127,7 @@ def summarise(run: Run, *, sizes: Mapping[str, tuple[int, ...]]) -> Summary:
             )
             for name, player in networks.items()
         ],
-        memory=most + BYTES_PER_PARAMETER * _count(game),
+        memory=most + (BYTES_PER_PARAMETER + (4 if run.ema else 0)) * _count(game),
     )
 
 

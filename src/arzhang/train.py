@@ -11,6 +11,7 @@ import platform
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,20 +112,29 @@ def train(
     with _writing(folder):
         _compare(run, folder)
     with _locked(folder):
-        with _writing(folder):
-            config.save(run, folder / "config.json", made_with=_versions())
-        _go_on(state, splits, run=run, folder=folder, device=device, console=console)
+        _go_on(state, splits, run=run, folder=folder, init=init, device=device, console=console)
     return folder
 
 
-def _go_on(state: State, splits: Splits, *, run: Run, folder: Path, device: torch.device, console: Console) -> None:
+def _go_on(
+    state: State,
+    splits: Splits,
+    *,
+    run: Run,
+    folder: Path,
+    init: Path | str | None,
+    device: torch.device,
+    console: Console,
+) -> None:
     """Train from where the folder's run is to its end, or until it is asked to stop."""
     say = partial(console.print, markup=False, soft_wrap=True)  # a path stays in one piece
     length = run.length(len(splits.train))
-    saved = _resume(state, run, folder, say)
+    saved = _resume(state, run, folder, init, say)
     if state.step >= length:
         say(f"This run is finished, with {state.step:,} steps; more --steps go on from there.")
         return
+    with _writing(folder):
+        config.save(run, folder / "config.json", made_with=_versions())
     say(
         f"Training on {len(splits.train):,} examples of {plugins.address(run.data)}, {len(splits.held_out):,} held out."
     )
@@ -246,7 +256,9 @@ def start_from(state: State, init: Path) -> None:
     Raises:
         MisuseError: There is none, or its networks are of other shapes.
     """
-    saved, _ = checkpoint.newest(init / "checkpoints")
+    saved, damaged = checkpoint.newest(init / "checkpoints")
+    for sentence in damaged:
+        warnings.warn(f"{sentence} Starting from the one before.", stacklevel=3)
     if saved is None:
         raise MisuseError(f"{init} has no checkpoint to start from; give --init the folder of a run that was trained.")
     try:
@@ -303,13 +315,20 @@ def _step_of(line: str) -> float:
     return step
 
 
-def _resume(state: State, run: Run, folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+def _resume(
+    state: State, run: Run, folder: Path, init: Path | str | None, say: Callable[[str], None]
+) -> Checkpoint | None:
     """Go to the newest whole checkpoint, if there is one, and remove what is newer: damage and unfinished writing."""
     saved, damaged = checkpoint.newest(folder / "checkpoints")
     for sentence in damaged:
         say(f"{sentence} Going back to the one before.")
     if saved:
         restore(state, saved)
+        if init and not (state.origin or "").startswith(f"{Path(init)}, step "):
+            raise MisuseError(
+                f"{folder} holds a run that started from {state.origin or 'fresh weights'}, not from {init}. "
+                "Leave --init out to go on, or give --out another folder for a new run."
+            )
         _prune(state, run, folder)
     return saved
 
@@ -470,7 +489,7 @@ def _versions() -> dict[str, str]:
 
 def _provenance(run: Run, folder: Path, device: torch.device) -> dict[str, str]:
     return {
-        "run": folder.name,
+        "run": folder.resolve().name,
         "model": plugins.address(run.model),
         "data": plugins.address(run.data),
         "seed": str(run.seed),

@@ -146,21 +146,20 @@ def plan(inputs: Iterable[Path], out: Path) -> list[tuple[Path, Path]]:
     Pictures in ``out`` itself are left out of a folder, so that a second run does not translate the translations.
 
     Raises:
-        MisuseError: Two pictures would have the same name, or one would replace itself.
+        MisuseError: Two pictures would have the same name, one would replace an input, or nothing writes such a file.
         ArzhangError: An input is absent, or a folder has no pictures.
     """
     inputs = list(inputs)
-    if len(inputs) == 1 and not inputs[0].is_dir() and out.suffix.lower() in images.SUFFIXES and not out.is_dir():
-        return [(inputs[0], out)]
     targets: dict[Path, Path] = {}
+    if len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and _is_picture(out):
+        targets = {out: inputs[0]}
+        inputs = []
     for given in inputs:
         if given.resolve() == out.resolve():
             raise MisuseError(f"{given} is to be translated into itself; give --out another folder.")
-        found = (
-            [path for path in images.find(given) if out.resolve() not in path.resolve().parents]
-            if given.is_dir()
-            else [given]
-        )
+        found = images.find(given) if given.is_dir() else [given]
+        if given.resolve() in out.resolve().parents:
+            found = [path for path in found if out.resolve() not in path.resolve().parents]
         if not found:
             raise ArzhangError(
                 f"{given} holds no pictures; expected files ending in {', '.join(sorted(images.SUFFIXES))}."
@@ -171,9 +170,12 @@ def plan(inputs: Iterable[Path], out: Path) -> list[tuple[Path, Path]]:
                 raise MisuseError(
                     f"{targets[target]} and {path} would both become {target}; translate them into two folders."
                 )
-            if target.resolve() == path.resolve():
-                raise MisuseError(f"{path} would replace itself; give --out another folder.")
             targets[target] = path
+    sources = {path.resolve() for path in targets.values()}
+    for target, path in targets.items():
+        if target.resolve() in sources:
+            itself = "itself" if target.resolve() == path.resolve() else f"{target}, which is to be translated"
+            raise MisuseError(f"{path} would replace {itself}; give --out another folder.")
     return [(path, target) for target, path in targets.items()]
 
 
@@ -206,6 +208,14 @@ def translate_files(
         except OSError as error:
             failed.append(f"{target} cannot be written ({error.strerror}); give --out a folder that can.")
     return Outcome(written=written, kept=kept, failed=failed)
+
+
+def _is_picture(out: Path) -> bool:
+    """Tell whether a picture is meant, and not a folder whose name has a dot."""
+    suffix = out.suffix.lower()
+    if suffix in Image.registered_extensions() and suffix not in images.SUFFIXES:
+        raise MisuseError(f"{out} has the format {suffix!r}; choose one of {', '.join(sorted(images.SUFFIXES))}.")
+    return suffix in images.SUFFIXES
 
 
 def _weights(folder: Path, which: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """From a picture to the square that a network sees: resize, crop and flip."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8, UInt16
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from arzhang import images
 from arzhang.images import Picture
-from arzhang.types import MisuseError
+from arzhang.types import ArzhangError, MisuseError
 
 
 def load_for(size: int, load: int | None) -> int:
@@ -28,14 +29,23 @@ def load_for(size: int, load: int | None) -> int:
     return load
 
 
-def scaled(height: int, width: int, *, shorter: int) -> tuple[int, int]:
+def scaled(path: Path, size: tuple[int, int], *, shorter: int) -> tuple[int, int]:
     """Return the height and width of the same shape whose shorter side is ``shorter``.
 
+    Raises:
+        ArzhangError: The picture is such a narrow strip that it would become too large.
+
     Example:
-        >>> scaled(300, 200, shorter=100)
+        >>> scaled(Path("tall.png"), (300, 200), shorter=100)
         (150, 100)
     """
-    return round(height * shorter / min(height, width)), round(width * shorter / min(height, width))
+    height, width = (round(length * shorter / min(size)) for length in size)
+    if height * width > images.MAX_PIXELS:
+        raise ArzhangError(
+            f"{path} is {size[1]} x {size[0]} pixels and would be {width} x {height}, longer than can be, with a "
+            f"shorter side of {shorter}; crop it, or leave it out."
+        )
+    return height, width
 
 
 def levels(

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -82,6 +83,8 @@ def _reserve(size: int, *, in_memory: bool) -> Tensor | None:
             return None
         # Mapped and at once removed: the space is freed with the last process, however that ends.
         with tempfile.NamedTemporaryFile(dir=folder) as file:
+            if sys.platform != "darwin":
+                os.posix_fallocate(file.fileno(), 0, size)  # or a disk that fills later would be a bus error
             mapped: Tensor = torch.from_file(file.name, shared=True, size=size, dtype=torch.uint8)
             return mapped
     except (OSError, RuntimeError):  # no room

@@ -105,7 +105,7 @@ class _Pictures:
         self._items = items
         self._config = config
         self._seed = seed
-        self._sizes = [_augment.scaled(*images.size_of(item.files[0]), shorter=load) for item in items]
+        self._sizes = [_augment.scaled(item.files[0], images.size_of(item.files[0]), shorter=load) for item in items]
         self._cache = Cache(self._decode, [[(3, *size)] for size in self._sizes], budget=config.cache)
 
     def __len__(self) -> int:

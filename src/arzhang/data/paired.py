@@ -52,17 +52,20 @@ class Config:
         found = layout.survey(self.root, a=self.a, b=self.b)
         parts = layout.divide(found, seed=seed)
         return Splits(
-            train=_Pairs(parts.train, config=self, load=_augment.load_for(self.size, self.load)),
-            held_out=_Pairs(parts.held_out, config=self, load=self.size),
+            train=_Pairs(parts.train, kind=found.kind, config=self, load=_augment.load_for(self.size, self.load)),
+            held_out=_Pairs(parts.held_out, kind=found.kind, config=self, load=self.size),
         )
 
 
 @final
 class _Pairs:
-    def __init__(self, items: Sequence[layout.Item], *, config: Config, load: int) -> None:
+    def __init__(self, items: Sequence[layout.Item], *, kind: layout.Kind, config: Config, load: int) -> None:
         self._items = items
         self._config = config
-        self._sizes = [_augment.scaled(*size_of(item.files), shorter=load) for item in items]
+        sizes = [size_of(item.files, kind=kind) for item in items]
+        self._sizes = [
+            _augment.scaled(item.files[0], size, shorter=load) for item, size in zip(items, sizes, strict=True)
+        ]
         # Pairs lie as (A, B), so that the cache need not know the direction.
         channels = (config.source_channels, config.target_channels)
         self._channels = channels if config.direction == "a-to-b" else channels[::-1]
@@ -103,7 +106,7 @@ def _read(item: layout.Item) -> list[images.Picture]:
     ]
 
 
-def size_of(files: Sequence[Path]) -> tuple[int, int]:
+def size_of(files: Sequence[Path], *, kind: layout.Kind) -> tuple[int, int]:
     """Return the height and width that both pictures of a pair are taken to have: those of the first.
 
     Raises:
@@ -112,6 +115,11 @@ def size_of(files: Sequence[Path]) -> tuple[int, int]:
     sizes = [images.size_of(file) for file in files]
     height, width = sizes[0]
     if len(sizes) == 1:
+        if kind == "side-by-side" and width != 2 * height:
+            raise ArzhangError(
+                f"{files[0]} is {width} x {height} pixels, where others are exactly twice as wide as high; crop it so, "
+                "or take it out."
+            )
         if width % 2 or width <= height:
             raise ArzhangError(
                 f"{files[0]} is {width} x {height} pixels, which cannot be two pictures side by side; give such "

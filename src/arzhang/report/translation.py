@@ -182,7 +182,7 @@ class Judgement:
             yield Panel(title=title, caption=caption, columns=columns, rows=tuple(map(self._row, chosen)))
         if hasattr(self.game, "verdict"):
             yield self._verdicts([order[0], order[middle], order[-1]])
-        yield self._noises(order[middle])
+        yield from self._noises(order[middle])
 
     def _drawn(self, count: int) -> list[int]:
         order: list[int] = torch.randperm(len(self.errors), generator=rng.generator(0, "shown")).tolist()
@@ -210,15 +210,17 @@ class Judgement:
             rows=tuple(rows),
         )
 
-    def _noises(self, index: int) -> Panel:
+    def _noises(self, index: int) -> Iterator[Panel]:
         source = self.judge.pairs[index].source
         made = [self.game.translate(source.to(self.device), noise=seed)[0].cpu() for seed in range(NOISES)]
         distances = torch.stack([(one - other).abs().mean() for one, other in itertools.combinations(made, 2)])
+        if not distances.any():  # nothing in it is random
+            return
         rows = [
             Row(name=f"noise {first} to {first + 3}", pictures=tuple(made[first : first + 4]))
             for first in range(0, NOISES, 4)
         ]
-        return Panel(
+        yield Panel(
             title="One input under eight noise seeds",
             caption=f"{self.judge.names[index]}, with dropout drawn from eight seeds. Mean pairwise distance: "
             f"{distances.mean():.4f} (L1, {UNIT}); 0 would mean that the noise is ignored.",
