@@ -275,7 +275,7 @@ def test_memory_that_runs_out_is_a_sentence(tmp_path):
         import matplotlib.figure
         from pathlib import Path
         from arzhang.cli import main
-        used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+        used = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000,) * 2)
         sys.exit(main("train pix2pix --data.count 2 --data.held-out 1 --device cpu --out {tmp_path}".split()))
     """
