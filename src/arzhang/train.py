@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from arzhang import checkpoint, config, plugins, report, rng
+from arzhang.allocator import keep_memory
 from arzhang.checkpoint import Checkpoint
 from arzhang.files import write_whole
 from arzhang.inference import pick_device
@@ -104,6 +105,7 @@ def train(
     run = changed(run, changes)
     run.check()
     device = pick_device(run.device)
+    keep_memory()
     splits = run.data.build(seed=run.seed)
     torch.manual_seed(rng.seed_of(run.seed, "weights"))
     state = begin(run, device)

@@ -7,7 +7,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arzhang.networks._layers import Norm, normalisation
+from arzhang.networks._layers import Conv2d, Norm, normalisation
 from arzhang.types import MisuseError
 
 
@@ -69,7 +69,7 @@ def features(widths: Sequence[int], strides: Sequence[int], *, norm: Norm) -> li
     for i, ((before, after), stride) in enumerate(zip(pairwise(widths), strides, strict=True)):
         layers += [
             # Of the norms only batch norm brings an offset. Instance norm undoes the bias, but it is published so.
-            nn.Conv2d(before, after, 4, stride, padding=1, bias=i == 0 or norm != "batch"),
+            Conv2d(before, after, 4, stride, padding=1, bias=i == 0 or norm != "batch"),
             normalisation(norm if i > 0 else "none", after),
             nn.LeakyReLU(0.2, inplace=True),
         ]

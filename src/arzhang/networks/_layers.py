@@ -1,10 +1,64 @@
-"""The norms that networks choose from, and the initial weights that pix2pix and CycleGAN share."""
+"""Convolutions that are fast for small pictures too, the norms that networks choose from, and the initial weights."""
 
-from typing import Literal
+from typing import Literal, final
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+FEW = 64
+"""Pixels of a whole batch up to which, on a CPU, a convolution is computed as a product of matrices."""
 
 Norm = Literal["batch", "instance", "none"]
+
+
+@final
+class Conv2d(nn.Conv2d):
+    """A convolution, square in all it does, that becomes a product of matrices where it has few pixels to give.
+
+    There the time goes into the weights. A product reads them once, in float32 and as they lie; the kernels for large
+    pictures rearrange them first, at every call.
+    """
+
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B outputs h w"]:
+        """Return the features."""
+        kernel, stride, pad = _geometry(self)
+        height, width = ((length + 2 * pad - kernel) // stride + 1 for length in image.shape[2:])
+        if not _few(image, len(image) * height * width):
+            return super().forward(image)
+        with torch.autocast("cpu", enabled=False):
+            patches = functional.unfold(image.to(self.weight.dtype), kernel, padding=pad, stride=stride)
+            features = torch.einsum("ok,bkl->bol", self.weight.flatten(1), patches).unflatten(2, (height, width))
+            return _offset(features, self.bias)
+
+
+@final
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution that becomes a product of matrices where it is given few pixels."""
+
+    def forward(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B outputs H W"]:  # type: ignore[override]
+        """Return the features."""
+        kernel, stride, pad = _geometry(self)
+        height, width = ((length - 1) * stride - 2 * pad + kernel for length in image.shape[2:])
+        if not _few(image, image[:, 0].numel()):
+            return super().forward(image)
+        with torch.autocast("cpu", enabled=False):
+            patches = torch.einsum("ck,bcl->bkl", self.weight.flatten(1), image.to(self.weight.dtype).flatten(2))
+            features = functional.fold(patches, (height, width), kernel, padding=pad, stride=stride)
+            return _offset(features, self.bias)
+
+
+def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
+    return layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
+
+
+def _few(image: Tensor, pixels: int) -> bool:
+    return image.is_cpu and pixels <= FEW and not torch.compiler.is_compiling()
+
+
+def _offset(features: Tensor, bias: Tensor | None) -> Tensor:
+    return features if bias is None else features + bias[:, None, None]
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:

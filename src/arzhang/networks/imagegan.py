@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from arzhang.networks._discriminator import Discriminator, features
-from arzhang.networks._layers import Norm, initialise
+from arzhang.networks._layers import Conv2d, Norm, initialise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ class Config:
         layers = nn.Sequential(
             *features([inputs, *widths], [2] * self.layers, norm=self.norm),
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(widths[-1], 1, 1),
+            Conv2d(widths[-1], 1, 1),
         )
         # The last features are at least 2 x 2: a single one has no statistics.
         return Discriminator(layers, smallest=2 ** (self.layers + 1)).apply(initialise)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from arzhang.networks._discriminator import Discriminator, features
-from arzhang.networks._layers import Norm, initialise
+from arzhang.networks._layers import Conv2d, Norm, initialise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,6 @@ class Config:
         widths = [self.width * min(2**i, 8) for i in range(self.layers + 1)]
         layers = nn.Sequential(
             *features([inputs, *widths], [2] * self.layers + [1], norm=self.norm),
-            nn.Conv2d(widths[-1], 1, 4, padding=1),
+            Conv2d(widths[-1], 1, 4, padding=1),
         )
         return Discriminator(layers, smallest=3 * 2**self.layers).apply(initialise)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arzhang.networks._layers import Norm, initialise, normalisation
+from arzhang.networks._layers import Conv2d, ConvTranspose2d, Norm, initialise, normalisation
 from arzhang.types import MisuseError
 
 
@@ -106,7 +106,7 @@ class Config:
             down.append(
                 nn.Sequential(
                     nn.LeakyReLU(0.2, inplace=True) if i > 0 else nn.Identity(),
-                    nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=normalised and self.norm == "none"),
+                    Conv2d(outer, inner, 4, stride=2, padding=1, bias=normalised and self.norm == "none"),
                     normalisation(self.norm if normalised else "none", inner),
                 )
             )
@@ -128,5 +128,5 @@ class Config:
 
     def _upsample(self, inputs: int, outputs: int, *, bias: bool) -> nn.Module:
         if self.upsample == "transposed":
-            return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
-        return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias))
+            return ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+        return nn.Sequential(nn.Upsample(scale_factor=2), Conv2d(inputs, outputs, 3, padding=1, bias=bias))
