@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arzhang.networks import imagegan, patchgan, pixelgan, unet
+from arzhang.networks import _layers, imagegan, patchgan, pixelgan, unet
 from arzhang.types import MisuseError
 
 torch.set_num_threads(1)
@@ -367,3 +367,32 @@ def test_the_global_seed_decides_the_weights(name):
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+# Small layers as products of matrices
+
+
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [(4, 2, 1), (3, 1, 1), (1, 1, 0), (4, 1, 1)])
+@pytest.mark.parametrize("kind", [_layers.Conv2d, _layers.ConvTranspose2d])
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 4, 4), (3, 4, 2), (2, 6, 3)])
+def test_a_product_of_matrices_is_the_convolution(monkeypatch, kind, kernel, stride, pad, batch, height, width):
+    layer = kind(3, 5, kernel, stride, padding=pad).double()
+    image = torch.randn(batch, 3, height, width, dtype=torch.float64, requires_grad=True)
+
+    def run(few):
+        monkeypatch.setattr(_layers, "FEW", few)
+        output = layer(image)
+        first = torch.autograd.grad(output.square().sum(), [image, *layer.parameters()], create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum(), layer.parameters())
+        return [output, *first, *second]
+
+    for one, other in zip(run(0), run(10**6), strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_small_layers_are_products_in_float32_even_under_autocast():
+    layer, small, large = _layers.Conv2d(2, 3, 4, 2, padding=1), torch.ones(1, 2, 8, 8), torch.ones(1, 2, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(small).dtype == torch.float32
+        assert layer(large).dtype == torch.bfloat16
