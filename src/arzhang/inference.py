@@ -36,6 +36,20 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def hold_in_bfloat16(network: nn.Module) -> None:
+    """Round the weights of convolutions and linear layers, once, to what autocast would round at every call.
+
+    Example:
+        >>> layer = nn.Conv2d(3, 3, 1)
+        >>> hold_in_bfloat16(layer)
+        >>> layer.weight.dtype
+        torch.bfloat16
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.to(torch.bfloat16)
+
+
 @contextmanager
 def own_statistics(network: nn.Module) -> Iterator[None]:
     """Normalise each picture by its own mean and variance, or, inside ``shared_statistics``, by those.
@@ -63,7 +77,7 @@ def shared_statistics(network: nn.Module) -> Iterator[None]:
 
         def forward(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
             if not known:
-                known.extend((x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)))
+                known.extend((x.float().mean((0, 2, 3)), x.float().var((0, 2, 3), unbiased=False)))
             return F.batch_norm(x, known[0], known[1], norm.weight, norm.bias, eps=norm.eps)
 
         return forward
