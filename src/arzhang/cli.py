@@ -22,6 +22,7 @@ from rich.text import Text
 
 from arzhang import check, config, images, plugins, summary, translate
 from arzhang.allocator import keep_memory
+from arzhang.inference import Precision
 from arzhang.run import Run, changed, from_recipe, length_from, on_folder
 from arzhang.train import train
 from arzhang.types import ArzhangError, MisuseError
@@ -147,7 +148,7 @@ class _Translate:
     """cpu, cuda, or auto: a GPU where there is one."""
     batch: int = translate.BATCH
     """Most pictures of one size that are translated together."""
-    precision: translate.Precision = "float32"
+    precision: Precision = "float32"
     """float32, or bfloat16, which is faster and rounds."""
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
     """Compile the network, for folders of thousands of pictures of one size: it takes a minute."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from arzhang import checkpoint, config, images
 from arzhang.images import Picture
-from arzhang.inference import hold_in_bfloat16, pick_device, shared_statistics
+from arzhang.inference import Precision, hold_weights, pick_device, shared_statistics
 from arzhang.run import Run
 from arzhang.types import ArzhangError, MisuseError
 
@@ -30,8 +30,6 @@ MEASURED = 16
 """Pieces, half a tile wide, from which the statistics that all tiles share are taken."""
 BATCH = 8
 """Pictures that are translated together, where they have the same size and no more pixels than `WHOLE` in all."""
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @final
@@ -63,8 +61,7 @@ class Translator:
         self.game, self.run, self.device, self.precision, self.compile = game, run, device, precision, compile
         self._shapes: set[torch.Size] = set()
         self._compiled: torch.Size | None = None
-        if precision == "bfloat16":
-            hold_in_bfloat16(game)
+        hold_weights(game, precision=precision)
         if compile:
             for name in itertools.chain.from_iterable(game.players.values()):
                 game.get_submodule(name).compile(dynamic=False, options={"freezing": True})
