@@ -4,7 +4,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -64,7 +64,7 @@ class Translator:
         hold_weights(game, precision=precision)
         if compile:
             for name in itertools.chain.from_iterable(game.players.values()):
-                game.get_submodule(name).compile(dynamic=False, options={"freezing": True})
+                game.get_submodule(name).compile(dynamic=False)
 
     def __call__(self, picture: Image.Image, *, noise: int | None = None) -> Image.Image:
         """Translate one picture of any size and mode; its alpha is carried over.
@@ -107,8 +107,10 @@ class Translator:
     def _run(
         self, source: Float[Tensor, "B C H W"], noise: int | None, *, compiled: bool = False
     ) -> Float[Tensor, "B Co H W"]:
-        stance = torch.compiler.set_stance("default" if compiled else "force_eager") if self.compile else nullcontext()
-        with stance, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with (
+            _compiling(enabled=compiled) if self.compile else nullcontext(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+        ):
             source = source.to(self.device, memory_format=torch.channels_last)
             translated: Tensor = self.game.translate(source, noise=noise)
         return translated.float().cpu()
@@ -345,6 +347,15 @@ def _weights(folder: Path, which: str) -> dict[str, Tensor]:
     if which == "best" and saved.state["best"]:
         saved = checkpoint.read(folder / "checkpoints", saved.state["best"]["step"])
     return checkpoint.weights(saved.path)
+
+
+@contextmanager
+def _compiling(*, enabled: bool) -> Iterator[None]:
+    """Compile what may be compiled, with the weights as constants that are laid out once, or compute it as it is."""
+    from torch._inductor import config as inductor  # noqa: PLC0415 - it is heavy
+
+    with torch.compiler.set_stance("default" if enabled else "force_eager"), inductor.patch(freezing=True):
+        yield
 
 
 def _cut(output: Float[Tensor, "Co H W"], picture: Picture) -> Picture:
