@@ -151,7 +151,7 @@ class _Translate:
     precision: Precision = "float32"
     """float32, or bfloat16, which is faster and rounds."""
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Compile the network, for folders of thousands of pictures of one size: it takes a minute."""
+    """Compile the network, which takes half a minute: for tens of thousands of pictures of one size."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace translations that exist; they are left as they are otherwise."""
     plugin: tuple[str, ...] = ()

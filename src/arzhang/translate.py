@@ -41,7 +41,7 @@ class Translator:
             and ``target_channels``.
         run: The run that it was trained in.
         device: Where it computes.
-        precision: Of convolutions; bfloat16 rounds the game's weights. Norms compute in float32 either way.
+        precision: Of convolutions; bfloat16 rounds the game's weights. Norms take their statistics in float32.
         compile: Whether to compile the networks, for the first shape of a batch that comes a second time: one picture
             never waits for the compiler. All other shapes, what is noisy and tiles are computed without.
     """
@@ -58,6 +58,8 @@ class Translator:
         for name in ("translate", "multiple", "source_channels", "target_channels"):
             if not hasattr(game, name):
                 raise MisuseError(f"{type(game).__name__} does not translate pictures: it has no {name!r}.")
+        if precision not in {"float32", "bfloat16"}:
+            raise MisuseError(f"There is no precision {precision!r}; ask for float32 or bfloat16.")
         self.game, self.run, self.device, self.precision, self.compile = game, run, device, precision, compile
         self._shapes: set[torch.Size] = set()
         self._compiled: torch.Size | None = None
