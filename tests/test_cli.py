@@ -159,6 +159,8 @@ def test_an_unknown_flag_is_named_with_the_nearest(arzhang, arguments, nearest):
         (["translate", "runs/x", "-", "--out", "a.png"], "A - stands alone, without --out"),
         (["translate", "runs/x", "-", "a.png"], "A - stands alone, without --out"),
         (["train", "demo", "--steps", "0"], "steps is 0; it should be at least 1."),
+        (["translate", "runs/x", "-", "--compile"], "To compile takes longer than to translate one picture"),
+        (["translate", "run", "a.png", "--out", "a", "--compile"], "To compile takes longer than to translate one"),
         (["translate", "run"], "Say what to translate: `arzhang translate run label.png --out made/`."),
     ],
 )
@@ -253,6 +255,13 @@ def test_translate_names_what_failed_and_ends_with_1(arzhang, tiny_run, pictures
     assert said.err.startswith(f"arzhang: {pictures / '2.png'} is empty; ")
     assert said.err.count("\n") == 1
     assert said.out == f"3 of 4 translated into {tmp_path / 'out'}; 1 failed.\n"
+
+
+def test_translate_takes_a_batch_and_a_precision(arzhang, tiny_run, pictures, tmp_path):
+    said = arzhang("translate", tiny_run, pictures, "--out", tmp_path / "a", "--batch", 3, "--precision", "bfloat16")
+    assert said.out == f"4 of 4 translated into {tmp_path / 'a'}.\n"
+    said = arzhang("translate", tiny_run, pictures, "--out", tmp_path / "b", "--batch", 0)
+    assert (said.status, said.err) == (2, "arzhang: The batch is 0; it should be at least 1.\n")
 
 
 def test_translate_passes_a_picture_from_stream_to_stream(tiny_run, tmp_path):

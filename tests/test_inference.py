@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from arzhang import inference
-from arzhang.networks import unet
+from arzhang.networks import _layers, unet
 from arzhang.rng import generator
 
 
@@ -159,6 +159,40 @@ def test_everything_is_as_before_after_an_error(network, context):
 
     with pytest.raises(ZeroDivisionError), context(network):
         fail()
+
+
+@pytest.mark.parametrize(("channels", "side"), [(4, 16), (64, 4)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_own_statistics_are_instance_norm_whatever_the_layout(channels, side, layout):
+    norm = nn.BatchNorm2d(channels)
+    nn.init.normal_(norm.weight)
+    x = pictures(3, channels, side, side)
+    with torch.no_grad(), inference.own_statistics(norm):
+        made = norm(x.contiguous(memory_format=layout))
+    expected = F.instance_norm(x, weight=norm.weight, bias=norm.bias)
+    torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_statistics_of_bfloat16_are_taken_in_float32():
+    x = pictures(2, 4, 64, 64).bfloat16() + 100  # where neighbours in bfloat16 are half a unit apart
+    norm = nn.BatchNorm2d(4)
+    for context in (inference.own_statistics, inference.shared_statistics):
+        with torch.no_grad(), context(norm):
+            made, exact = norm(x), norm(x.float())
+        torch.testing.assert_close(made.float(), exact, rtol=0.01, atol=0.05)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weights_that_are_held_for_inference_say_the_same(network, precision, monkeypatch):
+    monkeypatch.setattr(_layers, "MANY", 1)
+    x = pictures(2, 3, 64, 64)
+    with inference.own_statistics(network):
+        expected = run(network, x)
+        inference.hold_weights(network, precision=precision)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            made = run(network, x)
+    tolerance = 1e-5 if precision == "float32" else 0.1
+    torch.testing.assert_close(made.float(), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_buffers_never_say_what_a_picture_looks_like():

@@ -262,6 +262,144 @@ def test_a_target_that_is_in_the_way_fails_alone(translator, tmp_path):
     assert "cannot be written" in outcome.failed[0]
 
 
+# Batches
+
+
+def folder_of(path, *sizes):
+    for index, size in enumerate(sizes):
+        save(path / f"{index}.png", noise(*size, 3))
+    return path
+
+
+def watched(translator, monkeypatch):
+    """The shapes that the network is given from now on."""
+    shapes, plain = [], translator.game.translate
+    monkeypatch.setattr(
+        translator.game,
+        "translate",
+        lambda source, **options: [shapes.append(source.shape), plain(source, **options)][1],
+    )
+    return shapes
+
+
+def test_a_picture_of_a_batch_is_translated_as_alone(translator, tmp_path):
+    inputs = folder_of(tmp_path / "in", *[(20 + index, 30) for index in range(5)])
+    together = written(translator, [inputs], tmp_path / "together", batch=3).written
+    alone = written(translator, [inputs], tmp_path / "alone", batch=1).written
+    assert [path.name for path in together] == [path.name for path in alone] == [f"{index}.png" for index in range(5)]
+    for one, other in zip(together, alone, strict=True):
+        difference = images.read(one).pixels.astype(int) - images.read(other).pixels
+        assert difference.shape == (20 + int(one.stem), 30, 3)
+        assert abs(difference).max() <= 1  # where the last bit of a float decides how a number is rounded
+
+
+def test_batches_are_of_neighbours_of_one_padded_size(translator, tmp_path, monkeypatch):
+    shapes = watched(translator, monkeypatch)
+    inputs = folder_of(tmp_path / "in", (20, 30), (32, 32), (31, 31), (32, 32), (40, 30), (20, 30))
+    written(translator, [inputs], tmp_path / "out", batch=3)
+    assert [tuple(shape) for shape in shapes] == [(3, 3, 32, 32), (1, 3, 32, 32), (1, 3, 64, 32), (1, 3, 32, 32)]
+
+
+def test_a_batch_has_no_more_pixels_than_the_largest_picture_in_one_piece(translator, tmp_path, monkeypatch):
+    monkeypatch.setattr(translate, "WHOLE", 32 * 64)
+    shapes = watched(translator, monkeypatch)
+    written(translator, [folder_of(tmp_path / "in", *[(20, 30)] * 5)], tmp_path / "out", batch=4)
+    assert [shape[0] for shape in shapes] == [2, 2, 1]
+
+
+def test_noisy_pictures_go_one_by_one(translator, tmp_path, monkeypatch):
+    shapes = watched(translator, monkeypatch)
+    written(translator, [folder_of(tmp_path / "in", *[(20, 30)] * 3)], tmp_path / "out", noise=1)
+    assert [shape[0] for shape in shapes] == [1, 1, 1]
+
+
+def test_what_fails_is_told_in_the_order_of_the_files(translator, tmp_path):
+    inputs = folder_of(tmp_path / "in", *[(20, 30)] * 6)
+    save(inputs / "1.png", noise(20, 30, 4)).rename(inputs / "1.jpg")  # whose alpha JPEG does not carry
+    for index in (0, 4):
+        (inputs / f"{index}.png").write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/3.png").touch()
+    outcome = written(translator, [inputs], tmp_path / "out")
+    assert [path.name for path in outcome.written] == ["2.png", "5.png"]
+    assert [path.name for path in outcome.kept] == ["3.png"]
+    expected = ["0.png is empty", "1.jpg would lose its alpha", "4.png is empty"]
+    assert all(part in sentence for part, sentence in zip(expected, outcome.failed, strict=True))
+
+
+def test_a_game_that_refuses_a_batch_fails_all_its_pictures(tmp_path):
+    class Refusing(Same):
+        def translate(self, source, *, noise):
+            raise ArzhangError("Not these.")
+
+    refusing = translate.Translator(Refusing(), from_recipe("demo"), torch.device("cpu"))
+    outcome = written(refusing, [folder_of(tmp_path / "in", (20, 30), (20, 30), (40, 40))], tmp_path / "out")
+    assert (outcome.written, outcome.failed) == ([], ["Not these."] * 3)
+
+
+def test_a_batch_of_nothing_is_misuse(translator):
+    with pytest.raises(MisuseError, match="The batch is 0; it should be at least 1"):
+        translate.translate_files(translator, [], batch=0)
+
+
+# Precision
+
+
+@pytest.mark.parametrize("size", [(20, 30), (70, 50)], ids=["whole", "tiled"])
+def test_bfloat16_is_near_float32_and_not_the_same(translator, tiny_run, size):
+    rounding = arzhang.load(tiny_run, precision="bfloat16")
+    picture = Picture(pixels=noise(*size, 3), alpha=None)
+    exact, rounded = (each.translate(picture, whole=32 * 32, tile=32).pixels for each in (translator, rounding))
+    difference = abs(exact.astype(int) - rounded)
+    assert 0 < difference.mean() < 1
+    assert difference.max() <= 12
+
+
+def test_in_bfloat16_only_norms_stay_in_float32(tiny_run):
+    for module in arzhang.load(tiny_run, precision="bfloat16").game.modules():
+        for tensor in module.parameters(recurse=False):
+            assert tensor.dtype == (torch.float32 if isinstance(module, nn.BatchNorm2d) else torch.bfloat16)
+
+
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_a_compiled_network_answers_like_the_plain_one_and_is_compiled_once(tiny_run, precision):
+    script = f"""
+        import numpy as np, torch
+        from torch._dynamo.utils import counters
+        import arzhang
+        from arzhang.images import Picture
+
+        torch.set_num_threads(1)
+        plain, compiled = (arzhang.load({str(tiny_run)!r}, precision={precision!r}, compile=c) for c in (False, True))
+        dice = np.random.default_rng(0)
+        pictures = [Picture(pixels=dice.integers(256, size=(20, 30, 3), dtype=np.uint8), alpha=None) for _ in range(2)]
+        large = Picture(pixels=dice.integers(256, size=(70, 50, 3), dtype=np.uint8), alpha=None)
+        tiles = {{"whole": 32 * 32, "tile": 32}}
+
+        def graphs():
+            return counters["stats"]["unique_graphs"]
+
+        def same(left, right, *, levels):
+            difference = abs(left.pixels.astype(int) - right.pixels).max()
+            assert difference <= levels, difference
+
+        for _ in range(2):
+            same(compiled.translate(large, **tiles), plain.translate(large, **tiles), levels=0)
+            same(compiled.translate(pictures[0], noise=1), plain.translate(pictures[0], noise=1), levels=0)
+        for left, right in zip(compiled.together(pictures), plain.together(pictures)):
+            same(left, right, levels=0)
+        assert graphs() == 0, "Tiles, noise and the first batch are computed without compiling."
+        for left, right in zip(compiled.together(pictures), plain.together(pictures)):
+            same(left, right, levels=1 if {precision!r} == "float32" else 12)
+        assert graphs() == 1, "The second batch of the same shape compiles."
+        for _ in range(2):
+            same(compiled.translate(pictures[0]), plain.translate(pictures[0]), levels=0)
+        compiled.together(pictures)
+        assert graphs() == 1, "Nothing else compiles again."
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
 # Runs
 
 
@@ -495,9 +633,11 @@ def test_twelve_megapixels_of_the_published_network_need_less_than_two_gigabytes
         import resource, sys, torch
         from pathlib import Path
         from arzhang import translate
+        from arzhang.allocator import keep_memory
         from arzhang.run import from_recipe
 
         torch.set_num_threads(2)
+        keep_memory()
         run = from_recipe("pix2pix")
         translator = translate.Translator(run.model.build().eval(), run, torch.device("cpu"))
         outcome = translate.translate_files(translator, [(Path("in.png"), Path("out.png"))])

@@ -21,6 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from arzhang import check, config, images, plugins, summary, translate
+from arzhang.allocator import keep_memory
+from arzhang.inference import Precision
 from arzhang.run import Run, changed, from_recipe, length_from, on_folder
 from arzhang.train import train
 from arzhang.types import ArzhangError, MisuseError
@@ -144,6 +146,12 @@ class _Translate:
     """Which weights: the newest, or those with the best held-out figure."""
     device: str = "auto"
     """cpu, cuda, or auto: a GPU where there is one."""
+    batch: int = translate.BATCH
+    """Most pictures of one size that are translated together."""
+    precision: Precision = "float32"
+    """float32, or bfloat16, which is faster and rounds."""
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compile the network, which takes half a minute: for tens of thousands of pictures of one size."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace translations that exist; they are left as they are otherwise."""
     plugin: tuple[str, ...] = ()
@@ -217,7 +225,16 @@ def _translate(arguments: Sequence[str]) -> int:
     piped = Path("-") in command.inputs
     if piped and (len(command.inputs) > 1 or command.out is not None):
         raise MisuseError("A - stands alone, without --out: it goes from the standard input to the standard output.")
-    translator = translate.load(command.run, which=command.checkpoint, device=command.device)
+    if command.compile and (len(command.inputs) == 1 and not command.inputs[0].is_dir()):
+        raise MisuseError("To compile takes longer than to translate one picture; leave --compile to folders.")
+    keep_memory()
+    translator = translate.load(
+        command.run,
+        which=command.checkpoint,
+        device=command.device,
+        precision=command.precision,
+        compile=command.compile,
+    )
     noise = None if command.noise == "off" else command.noise
     if piped:
         made = translator.translate(images.read(sys.stdin.buffer), noise=noise)
@@ -231,7 +248,9 @@ def _translate(arguments: Sequence[str]) -> int:
     except OSError as error:
         raise ArzhangError(f"{command.out} cannot be made ({error.strerror}); give --out another folder.") from error
     tracked = _track(files, description="Translating")
-    outcome = translate.translate_files(translator, tracked, noise=noise, overwrite=command.overwrite)
+    outcome = translate.translate_files(
+        translator, tracked, noise=noise, overwrite=command.overwrite, batch=command.batch
+    )
     for sentence in outcome.failed:
         print(f"arzhang: {sentence}", file=sys.stderr)
     kept = (

@@ -2,7 +2,9 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from arzhang import checkpoint, config, images
 from arzhang.images import Picture
-from arzhang.inference import pick_device, shared_statistics
+from arzhang.inference import Precision, hold_weights, pick_device, shared_statistics
 from arzhang.run import Run
 from arzhang.types import ArzhangError, MisuseError
 
@@ -26,6 +28,8 @@ TILE = 512
 """Side of the tiles of a larger one, in pixels; neighbours share a quarter of it."""
 MEASURED = 16
 """Pieces, half a tile wide, from which the statistics that all tiles share are taken."""
+BATCH = 8
+"""Pictures that are translated together, where they have the same size and no more pixels than `WHOLE` in all."""
 
 
 @final
@@ -37,13 +41,32 @@ class Translator:
             and ``target_channels``.
         run: The run that it was trained in.
         device: Where it computes.
+        precision: Of convolutions; bfloat16 rounds the game's weights. Norms take their statistics in float32.
+        compile: Whether to compile the networks, for the first shape of a batch that comes a second time: one picture
+            never waits for the compiler. All other shapes, what is noisy and tiles are computed without.
     """
 
-    def __init__(self, game: Any, run: Run, device: torch.device) -> None:
+    def __init__(
+        self,
+        game: Any,
+        run: Run,
+        device: torch.device,
+        *,
+        precision: Precision = "float32",
+        compile: bool = False,  # noqa: A002
+    ) -> None:
         for name in ("translate", "multiple", "source_channels", "target_channels"):
             if not hasattr(game, name):
                 raise MisuseError(f"{type(game).__name__} does not translate pictures: it has no {name!r}.")
-        self.game, self.run, self.device = game, run, device
+        if precision not in {"float32", "bfloat16"}:
+            raise MisuseError(f"There is no precision {precision!r}; ask for float32 or bfloat16.")
+        self.game, self.run, self.device, self.precision, self.compile = game, run, device, precision, compile
+        self._shapes: set[torch.Size] = set()
+        self._compiled: torch.Size | None = None
+        hold_weights(game, precision=precision)
+        if compile:
+            for name in itertools.chain.from_iterable(game.players.values()):
+                game.get_submodule(name).compile(dynamic=False)
 
     def __call__(self, picture: Image.Image, *, noise: int | None = None) -> Image.Image:
         """Translate one picture of any size and mode; its alpha is carried over.
@@ -56,22 +79,42 @@ class Translator:
 
     def translate(self, picture: Picture, *, noise: int | None = None, whole: int = WHOLE, tile: int = TILE) -> Picture:
         """Translate a picture as `arzhang.images` reads it; above ``whole`` pixels in tiles of side ``tile``."""
-        source = images.to_tensor(picture, channels=self.game.source_channels)
-        _, height, width = source.shape
         side = _ceil(tile, self.game.multiple)
-        padded = _pad(source, _ceil(height, self.game.multiple), _ceil(width, self.game.multiple))
-        if padded[0].numel() <= max(whole, side * side):
-            output = self._run(padded[None], noise)[0]
+        source = self._source(picture)
+        if source[0].numel() <= max(whole, side * side):
+            output = self._whole(source[None], noise)[0]
         else:
-            output = self._tiled(padded, noise, side)
-        output = output[:, :height, :width]
-        if len(output) == 4:
-            return images.from_tensor(output[:3], alpha=output[3])
-        alpha = None if picture.alpha is None else images.to_tensor(picture, channels=4)[3]
-        return images.from_tensor(output, alpha=alpha)
+            output = self._tiled(source, noise, side)
+        return _cut(output, picture)
 
-    def _run(self, source: Float[Tensor, "B C H W"], noise: int | None) -> Float[Tensor, "B Co H W"]:
-        translated: Tensor = self.game.translate(source.to(self.device), noise=noise)
+    def together(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """Translate pictures of one `padded` size in one pass, each under its own statistics."""
+        outputs = self._whole(torch.stack([self._source(picture) for picture in pictures]), None)
+        return [_cut(output, picture) for output, picture in zip(outputs, pictures, strict=True)]
+
+    def padded(self, picture: Picture) -> tuple[int, int]:
+        """Return the height and width, in pixels, that the network sees of a picture."""
+        height, width, _ = picture.pixels.shape
+        return _ceil(height, self.game.multiple), _ceil(width, self.game.multiple)
+
+    def _source(self, picture: Picture) -> Float[Tensor, "C H W"]:
+        return _pad(images.to_tensor(picture, channels=self.game.source_channels), *self.padded(picture))
+
+    def _whole(self, source: Float[Tensor, "B C H W"], noise: int | None) -> Float[Tensor, "B Co H W"]:
+        if self._compiled is None and noise is None and source.shape in self._shapes:
+            self._compiled = source.shape
+        self._shapes.add(source.shape)
+        return self._run(source, noise, compiled=noise is None and source.shape == self._compiled)
+
+    def _run(
+        self, source: Float[Tensor, "B C H W"], noise: int | None, *, compiled: bool = False
+    ) -> Float[Tensor, "B Co H W"]:
+        with (
+            _compiling(enabled=compiled) if self.compile else nullcontext(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+        ):
+            source = source.to(self.device, memory_format=torch.channels_last)
+            translated: Tensor = self.game.translate(source, noise=noise)
         return translated.float().cpu()
 
     def _tiled(self, source: Float[Tensor, "C H W"], noise: int | None, side: int) -> Float[Tensor, "Co H W"]:
@@ -90,13 +133,22 @@ class Translator:
         return total[:-1] / total[-1]
 
 
-def load(run: Path | str, *, which: Literal["newest", "best"] = "newest", device: str = "auto") -> Translator:
+def load(
+    run: Path | str,
+    *,
+    which: Literal["newest", "best"] = "newest",
+    device: str = "auto",
+    precision: Precision = "float32",
+    compile: bool = False,  # noqa: A002
+) -> Translator:
     """Rebuild what a run has learnt: its moving average where it keeps one.
 
     Args:
         run: A run's folder, or one that holds just a ``config.json`` and a ``model.safetensors``.
         which: The newest checkpoint, or the one with the best held-out figure.
         device: Where it computes: cpu, cuda, or auto.
+        precision: float32, or bfloat16, which is faster and rounds.
+        compile: Whether to compile the networks; see `Translator`.
 
     Raises:
         MisuseError: The folder holds no run, or none that has learnt anything yet.
@@ -120,7 +172,7 @@ def load(run: Path | str, *, which: Literal["newest", "best"] = "newest", device
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
             raise ArzhangError(f"The weights in {folder} are no use: {name} holds numbers that are not finite.")
-    return Translator(game.to(where).eval(), made, where)
+    return Translator(game.to(where).eval(), made, where, precision=precision, compile=compile)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,29 +237,94 @@ def translate_files(
     *,
     noise: int | None = None,
     overwrite: bool = False,
+    batch: int = BATCH,
 ) -> Outcome:
     """Translate files to files. A picture that fails is named, and the others go on.
+
+    While the network computes, the next pictures are read and the last ones written.
 
     Args:
         translator: What translates.
         files: Pairs of an input and an output.
         noise: Seed of what is random in the model.
         overwrite: Whether outputs that exist are replaced; they are left alone otherwise.
+        batch: Most neighbours of one size that go through the network together; noisy ones go one by one, since the
+            draws of a picture would depend on those beside it.
+
+    Raises:
+        MisuseError: The batch holds no picture.
     """
-    written, kept, failed = [], [], []
-    for path, target in files:
-        if target.exists() and not overwrite:
-            kept.append(target)
-            continue
+    if batch < 1:
+        raise MisuseError(f"The batch is {batch}; it should be at least 1.")
+    kept: list[Path] = []
+    failed: dict[Path, str | None] = {}  # in the order of the files, whenever each is known
+
+    def read() -> Iterator[tuple[Path, Picture]]:
+        for path, target in files:
+            if target.exists() and not overwrite:
+                kept.append(target)
+                continue
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                picture = images.read(path)
+            except ArzhangError as error:
+                failed[target] = str(error)
+            except OSError as error:
+                failed[target] = f"{target} cannot be written ({error.strerror}); give --out a folder that can."
+            else:
+                failed[target] = None
+                yield target, picture
+
+    def write(target: Path, picture: Picture) -> None:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            images.write(translator.translate(images.read(path), noise=noise), target)
-            written.append(target)
+            images.write(picture, target)
         except ArzhangError as error:
-            failed.append(str(error))
-        except OSError as error:
-            failed.append(f"{target} cannot be written ({error.strerror}); give --out a folder that can.")
-    return Outcome(written=written, kept=kept, failed=failed)
+            failed[target] = str(error)
+
+    batches = _batches(translator, read(), batch if noise is None else 1)
+    # One thread reads, since `images.read` silences warnings, which Python does for all threads at once.
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor() as writers:
+        coming = reader.submit(next, batches, None)
+        writing: list[Future[None]] = []
+        while here := coming.result():
+            coming = reader.submit(next, batches, None)
+            targets, pictures = zip(*here, strict=True)
+            try:
+                if len(pictures) == 1:
+                    made = [translator.translate(pictures[0], noise=noise)]
+                else:
+                    made = translator.together(pictures)
+            except ArzhangError as error:
+                failed |= dict.fromkeys(targets, str(error))
+                continue
+            for done in writing:
+                done.result()
+            writing = [writers.submit(write, *pair) for pair in zip(targets, made, strict=True)]
+        for done in writing:
+            done.result()
+    return Outcome(
+        written=[target for target, sentence in failed.items() if sentence is None],
+        kept=kept,
+        failed=[sentence for sentence in failed.values() if sentence is not None],
+    )
+
+
+def _batches(
+    translator: Translator, pictures: Iterable[tuple[Path, Picture]], most: int
+) -> Iterator[list[tuple[Path, Picture]]]:
+    """Gather neighbours of one padded size, as many as need no more memory than the largest picture in one piece."""
+    batch: list[tuple[Path, Picture]] = []
+    for target, picture in pictures:
+        height, width = translator.padded(picture)
+        if batch and translator.padded(batch[0][1]) != (height, width):
+            yield batch
+            batch = []
+        batch.append((target, picture))
+        if len(batch) >= min(most, WHOLE // (height * width)):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _is_picture(out: Path) -> bool:
@@ -232,6 +349,25 @@ def _weights(folder: Path, which: str) -> dict[str, Tensor]:
     if which == "best" and saved.state["best"]:
         saved = checkpoint.read(folder / "checkpoints", saved.state["best"]["step"])
     return checkpoint.weights(saved.path)
+
+
+@contextmanager
+def _compiling(*, enabled: bool) -> Iterator[None]:
+    """Compile what may be compiled, with the weights as constants that are laid out once, or compute it as it is."""
+    from torch._inductor import config as inductor  # noqa: PLC0415 - it is heavy
+
+    with torch.compiler.set_stance("default" if enabled else "force_eager"), inductor.patch(freezing=True):
+        yield
+
+
+def _cut(output: Float[Tensor, "Co H W"], picture: Picture) -> Picture:
+    """Cut a translation to the size of its picture, and give it the picture's alpha if it has none."""
+    height, width, _ = picture.pixels.shape
+    output = output[:, :height, :width]
+    if len(output) == 4:
+        return images.from_tensor(output[:3], alpha=output[3])
+    alpha = None if picture.alpha is None else images.to_tensor(picture, channels=4)[3]
+    return images.from_tensor(output, alpha=alpha)
 
 
 def _ceil(length: int, multiple: int) -> int:

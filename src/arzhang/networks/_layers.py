@@ -9,6 +9,8 @@ from torch.nn import functional
 
 FEW = 64
 """Pixels of a whole batch up to which, on a CPU, a convolution is computed as a product of matrices."""
+MANY = 2**21
+"""Weights from which a transposed convolution that learns no more is always computed so, on a CPU."""
 
 Norm = Literal["batch", "instance", "none"]
 
@@ -37,11 +39,17 @@ class Conv2d(nn.Conv2d):
 class ConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution that becomes a product of matrices where it is given few pixels."""
 
+    def hold_for_inference(self) -> None:
+        """Lay many weights out in memory as the product reads them, which then beats the kernels for any picture."""
+        if self.weight.is_cpu and self.weight.numel() >= MANY:
+            self.weight.data = self.weight.data.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+
     def forward(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B outputs H W"]:  # type: ignore[override]
         """Return the features."""
         kernel, stride, pad = _geometry(self)
         height, width = ((length - 1) * stride - 2 * pad + kernel for length in image.shape[2:])
-        if not _few(image, image[:, 0].numel()):
+        held = self.weight.stride(0) == 1
+        if not _few(image, 0 if held else image[:, 0].numel()):
             return super().forward(image)
         with torch.autocast("cpu", enabled=False):
             patches = torch.einsum("ck,bcl->bkl", self.weight.flatten(1), image.to(self.weight.dtype).flatten(2))
