@@ -1,9 +1,13 @@
-"""Many processes train one run: as one process would, with one voice, and to one end."""
+"""Many processes train one run: as one process would, with one voice, and to one end.
+
+What ends a run is tried on the command itself; elsewhere processes are forks of one that has imported everything.
+"""
 
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,30 +35,58 @@ RANDOM = """
 RUN = "--batch 4 --data.size 32 --device cpu --ema .9 --log-every 1"
 FACADES = "--data.count 8 --data.held-out 3"
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
-WATCHED = """
-import importlib, os, sys
+FORKING = """
+import importlib, json, os, signal, sys
+import matplotlib.figure, torch._dynamo  # which every process would import anew
 from safetensors.torch import save_file
-from arzhang import cli
-
+from arzhang.cli import main
 train = importlib.import_module("arzhang.train")  # arzhang.train is the function
 begin, states = train.begin, []
 train.begin = lambda *given: states.append(begin(*given)) or states[0]
-status = cli.main()
-save_file(dict(states[0].game.named_parameters()), f"{os.environ['RANK']}.safetensors")
-sys.exit(status)
+torch.set_num_threads(1)
+for line in sys.stdin:
+    arguments, said, environments = json.loads(line)
+    for environment in environments:
+        if os.fork() == 0:
+            signal.alarm(60)  # a run that hangs fails its test
+            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+            os.dup2(2, 1)
+            os.environ.update(environment)
+            status = main(arguments)
+            save_file(dict(states[0].game.named_parameters()), f"{said}.{environment['RANK']}")
+            sys.exit(status)
+    print([os.waitstatus_to_exitcode(os.wait()[1]) for _ in environments], flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def forks():
+    with subprocess.Popen([sys.executable, "-c", FORKING], stdin=-1, stdout=-1, text=True, env=ALONE) as process:
+        yield process
+        process.stdin.close()
+
+
+def go(forks, folder, flags, *, processes=2):
+    """Train in forks to the end, and return what they said."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(door.getsockname()[1]), "WORLD_SIZE": str(processes)}
+    said = folder.with_suffix(".forks")
+    environments = [{**shared, "RANK": str(rank)} for rank in range(processes)]
+    print(json.dumps([command(folder, flags), str(said), environments]), file=forks.stdin, flush=True)
+    assert json.loads(forks.stdout.readline()) == [0] * processes, said.read_text()
+    return said.read_text()
 
 
 def command(folder, flags):
     return f"train demo {RUN} {flags} --out {folder}".split()
 
 
-def start(folder, flags, *, processes=2, program=("-m", "arzhang")):
-    """Start a training; what it says goes to a file beside its folder."""
+def start(folder, flags, *, processes=2):
+    """Start the command; what it says goes to a file beside its folder."""
     many = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    words = [*many, *program, *command(folder, flags)]
     with folder.with_suffix(".said").open("w") as said:
-        return subprocess.Popen(words, stdout=said, stderr=said, env=ALONE, cwd=folder.parent)
+        return subprocess.Popen([*many, "-m", "arzhang", *command(folder, flags)], stdout=said, stderr=said, env=ALONE)
 
 
 def end(process, folder):
@@ -64,12 +96,6 @@ def end(process, folder):
     finally:
         process.kill()
     return status, folder.with_suffix(".said").read_text()
-
-
-def go(folder, flags, **options):
-    status, said = end(start(folder, flags, **options), folder)
-    assert status == 0, said
-    return said
 
 
 def children(process):
@@ -107,9 +133,9 @@ def assert_same(folder, other):
 # What is learnt
 
 
-def test_two_processes_learn_what_one_does(tmp_path, arzhang):
+def test_two_processes_learn_what_one_does(forks, tmp_path, arzhang):
     flags = f"{PLAIN} {FACADES} --steps 8 --judge-every 4"
-    go(tmp_path / "two", flags)
+    go(forks, tmp_path / "two", flags)
     assert arzhang(*command(tmp_path / "one", flags)).status == 0
     for part in ("model", "ema", "optimiser"):
         one, two = (load_file(tmp_path / name / f"checkpoints/00000008/{part}.safetensors") for name in ("one", "two"))
@@ -125,11 +151,10 @@ def test_two_processes_learn_what_one_does(tmp_path, arzhang):
     assert abs(one.astype(int) - two).max() <= 1
 
 
-def test_the_weights_of_all_processes_stay_the_same_where_they_draw_and_are_penalised(tmp_path):
-    (tmp_path / "watched.py").write_text(WATCHED)
+def test_the_weights_of_all_processes_stay_the_same_where_they_draw_and_are_penalised(forks, tmp_path):
     penalised = "--model.adversarial wgan-gp --model.discriminator.norm instance --optimiser.rate .01"
-    go(tmp_path / "run", f"{RANDOM} {penalised} {FACADES} --steps 6", program=["watched.py"])
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    go(forks, tmp_path / "run", f"{RANDOM} {penalised} {FACADES} --steps 6")
+    first, second = (load_file(tmp_path / f"run.forks.{rank}") for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     saved = load_file(tmp_path / "run/checkpoints/00000006/model.safetensors")
     assert all(torch.equal(first[name], saved[name]) for name in first)
@@ -165,9 +190,9 @@ def test_a_batch_that_cannot_be_divided_is_refused():
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_a_run_whose_process_is_killed_ends_within_a_minute_and_goes_on_exactly(tmp_path, arzhang, processes):
+def test_a_run_whose_process_is_killed_ends_within_a_minute_and_goes_on_exactly(forks, tmp_path, arzhang, processes):
     flags = f"{RANDOM} {FACADES} --batch 6 --steps 60 --checkpoint-every 10"
-    go(tmp_path / "undisturbed", flags, processes=processes)
+    go(forks, tmp_path / "undisturbed", flags, processes=processes)
     folder = tmp_path / "killed"
     process = start(folder, flags, processes=processes)
     until_step(folder, 20)
@@ -185,7 +210,7 @@ def test_a_run_whose_process_is_killed_ends_within_a_minute_and_goes_on_exactly(
     else:
         step = int(re.search(r"Stopped by SIGTERM at step (\d+) of 60\. All is saved", said)[1])
     assert 20 <= step < 60
-    assert f"Going on from step {step} of 60" in go(folder, flags, processes=processes)
+    assert f"Going on from step {step} of 60" in go(forks, folder, flags, processes=processes)
     assert_same(folder, tmp_path / "undisturbed")
     refused = arzhang(*command(folder, flags))
     assert refused.status == 2
