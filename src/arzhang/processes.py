@@ -95,7 +95,9 @@ def averaging(game: nn.Module) -> nn.Module:
         warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 has another word, which 2.11 does not know
         # What broadcasts of buffers would even out, the running averages of batch norm, is used by nobody.
         wrapped = {
-            name: DistributedDataParallel(game.get_submodule(name), broadcast_buffers=False)
+            name: DistributedDataParallel(
+                game.get_submodule(name), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
             for names in cast("Any", game).players.values()
             for name in names
         }

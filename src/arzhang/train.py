@@ -425,8 +425,8 @@ def _terms(moves: Iterable[Move], step: int, folder: Path) -> list[tuple[str, fl
         for move in moves
         for name, value in {**move.terms, "loss": move.loss}.items()
     ]
-    numbers = torch.stack([value.float() for _, _, value in named]).cpu().double()
-    means = (processes.total(numbers) / processes.size()).tolist()
+    numbers = processes.total(torch.stack([value.float() for _, _, value in named]))
+    means = (numbers.cpu().double() / processes.size()).tolist()
     for (player, name, _), value in zip(named, means, strict=True):
         if not math.isfinite(value):
             raise _nonsense(f"In step {step + 1} the term {name!r} of the {player} became {value}.", folder)
