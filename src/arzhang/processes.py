@@ -5,6 +5,7 @@
 
 import copy
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             raise
         raise another_ended() from error
     finally:
+        # The group's threads need Python's lock to let go of the last tensor, and it waits for them while it holds it.
+        time.sleep(0.2)
         distributed.destroy_process_group()
 
 

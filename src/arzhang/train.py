@@ -493,12 +493,11 @@ def _or_keep(source: Generator[Batch], keep: Callable[[], None], stop: list[sign
     A scheduler that stops the run may also end the processes that load; that is no failure.
     """
 
-    def agree(*, failed: bool) -> bool:
-        """Let every process know what any of them was told to do, and tell whether the data failed one."""
-        told = torch.tensor([failed, *(number in stop for number in STOPPING)], dtype=torch.float64)
-        data, *signals = processes.total(told).tolist()
-        stop.extend(number for number, told in zip(STOPPING, signals, strict=True) if told and number not in stop)
-        return bool(data)
+    def agree(failure: ArzhangError | None) -> tuple[bool, list[signal.Signals]]:
+        """Return whether the data failed any process, and the signals that any was sent, in all of them the same."""
+        known = torch.tensor([failure is not None, *(number in stop for number in STOPPING)], dtype=torch.float64)
+        failed, *sent = processes.total(known).tolist()
+        return bool(failed), [number for number, seen in zip(STOPPING, sent, strict=True) if seen]
 
     with closing(source):
         while True:
@@ -507,15 +506,18 @@ def _or_keep(source: Generator[Batch], keep: Callable[[], None], stop: list[sign
                 batch = next(source, None)
             except ArzhangError as error:
                 failure = error
-            failed = agree(failed=failure is not None)
-            if failed or stop:
+            failed, stopping = agree(failure)
+            if failed or stopping:
                 keep()
-                agree(failed=failed)
-            if failed and not stop:
+                _, stopping = agree(failure)  # the signal may have come after its effect
+            if stopping:
+                stop[:] = stopping
+                return
+            if failed:
                 if failure is None:
                     processes.wait()  # for the one that failed, which ends when it has said why
                 raise failure or processes.another_ended()
-            if stop or batch is None:
+            if batch is None:
                 return
             yield batch
 
