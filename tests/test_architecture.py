@@ -67,6 +67,7 @@ LAYERS = {
         "layout": "what lies in a folder",
         "files": "files that are whole or absent",
         "loading": "batches, in an order that is a function of (seed, step)",
+        "processes": "many that train as one",
         "allocator": "memory that is kept between steps",
         "inference": "what norms and dropout do when nothing is learnt",
         "distributions": "the Gaussian mixture",

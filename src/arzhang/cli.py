@@ -20,9 +20,9 @@ from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Table
 from rich.text import Text
 
-from arzhang import check, config, images, plugins, summary, translate
+from arzhang import check, config, images, plugins, processes, summary, translate
 from arzhang.allocator import keep_memory
-from arzhang.inference import Precision
+from arzhang.inference import pick_device
 from arzhang.run import Run, changed, from_recipe, length_from, on_folder
 from arzhang.train import train
 from arzhang.types import ArzhangError, MisuseError
@@ -184,8 +184,10 @@ class _List:
 
 def _train(arguments: Sequence[str]) -> int:
     command = _parse_run(_Train, arguments)
-    folder = train(command.run, out=command.out or Path("runs", command.recipe), init=command.init)
-    print(folder / "report.html")
+    with processes.joined(pick_device(command.run.device)):
+        folder = train(command.run, out=command.out or Path("runs", command.recipe), init=command.init)
+        if processes.rank() == 0:
+            print(folder / "report.html")
     return 0
 
 

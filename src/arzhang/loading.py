@@ -5,14 +5,14 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import ClassVar
 
 import torch
 
 from arzhang import rng
-from arzhang.types import ArzhangError, Batch, Dataset
+from arzhang.types import ArzhangError, Batch, Dataset, MisuseError
 
 AHEAD = 4
 """Batches that each worker loads ahead."""
@@ -20,8 +20,17 @@ AHEAD = 4
 _Key = tuple[int, int]  # epoch, index
 
 
-def batches(dataset: Dataset, *, size: int, seed: int, steps: range, workers: int = 0) -> Iterator[Batch]:
-    """Yield the batches of these steps.
+def batches(
+    dataset: Dataset,
+    *,
+    size: int,
+    seed: int,
+    steps: range,
+    workers: int = 0,
+    part: int = 0,
+    parts: int = 1,
+) -> Generator[Batch]:
+    """Yield the batches of these steps, or one of the equal parts of each.
 
     Every epoch passes once through the data in an order of its own; a batch may span two epochs. An example's
     augmentation is drawn from (seed, epoch, index).
@@ -32,11 +41,17 @@ def batches(dataset: Dataset, *, size: int, seed: int, steps: range, workers: in
         seed: The run's.
         steps: Which batches; training that resumes asks for the rest of the range.
         workers: Processes that load ahead; 0 loads in this one.
+        part: Which part of each batch, from 0: the number of the process, where many train as one.
+        parts: How many parts there are.
 
     Raises:
+        MisuseError: A batch cannot be divided into so many parts.
         ArzhangError: An example cannot be read, or a worker died.
     """
-    order = _order(len(dataset), size=size, seed=seed, steps=steps)
+    if size % parts:
+        raise MisuseError(f"A batch of {size} cannot be divided among {parts} processes: give --batch a multiple.")
+    share = slice(part * size // parts, (part + 1) * size // parts)
+    order = (keys[share] for keys in _order(len(dataset), size=size, seed=seed, steps=steps))
     if not workers:
         yield from (_load(dataset, seed, keys) for keys in order)
         return

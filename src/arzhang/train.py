@@ -12,8 +12,8 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from arzhang import checkpoint, config, plugins, report, rng
+from arzhang import checkpoint, config, plugins, processes, report, rng
 from arzhang.allocator import keep_memory
 from arzhang.checkpoint import Checkpoint
 from arzhang.files import write_whole
@@ -41,6 +41,8 @@ NEUTRAL = {"workers", "keep", "log_every", "judge_every", "checkpoint_every", "d
 """Keys of a Run that may differ when it goes on, since they change nothing that is learnt."""
 LENGTH = {"steps", "epochs"}
 """Keys that may differ too, where the learning rate does not depend on them."""
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that end a run between two steps; the first wins where processes were sent different ones."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -77,6 +79,7 @@ def train(
 
     Ctrl-C and SIGTERM save the run, and then end it as they always do, with KeyboardInterrupt or status 143; the same
     call goes on from there. With more steps a finished run goes on as well, if its learning rate is constant.
+    Where torchrun calls it in many processes, they train one run together, and process 0 writes it.
 
     Args:
         run: What to train, or the name of a recipe.
@@ -104,17 +107,26 @@ def train(
         changes["data"] = data if isinstance(data, Mapping) else {"root": data}
     run = changed(run, changes)
     run.check()
-    device = pick_device(run.device)
     keep_memory()
-    splits = run.data.build(seed=run.seed)
-    torch.manual_seed(rng.seed_of(run.seed, "weights"))
-    state = begin(run, device)
-    if init and not checkpoint.steps(folder / "checkpoints"):
-        start_from(state, Path(init))
-    with _writing(folder):
-        _compare(run, folder)
-    with _locked(folder):
-        _go_on(state, splits, run=run, folder=folder, init=init, device=device, console=console)
+    with processes.joined(pick_device(run.device)) as device:
+        splits = run.data.build(seed=run.seed)
+        torch.manual_seed(rng.seed_of(run.seed, "weights"))
+        state = begin(run, device)
+        if init and not checkpoint.steps(folder / "checkpoints"):
+            start_from(state, Path(init))
+        with _writing(folder):
+            _compare(run, folder)
+        writing = processes.rank() == 0
+        with _locked(folder) if writing else nullcontext():
+            _go_on(
+                state,
+                splits,
+                run=run,
+                folder=folder,
+                init=init,
+                device=device,
+                console=console if writing else Console(quiet=True),
+            )
     return folder
 
 
@@ -135,48 +147,62 @@ def _go_on(
     if state.step >= length:
         say(f"This run is finished, with {state.step:,} steps; more --steps go on from there.")
         return
-    with _writing(folder):
-        config.save(run, folder / "config.json", made_with=_versions())
+    writing = processes.rank() == 0
+    if writing:
+        with _writing(folder):
+            config.save(run, folder / "config.json", made_with=_versions())
     say(
         f"Training on {len(splits.train):,} examples of {plugins.address(run.data)}, {len(splits.held_out):,} held out."
     )
     if saved:
         say(f"Going on from step {state.step:,} of {length:,}.")
     judge = translation.Judge.of(splits)
-    with _writing(folder):
-        log = Log(folder / "log.jsonl", batch=run.batch, step=state.step, terms=saved.state["terms"] if saved else {})
+    log = None
+    if writing:
+        with _writing(folder):
+            terms = saved.state["terms"] if saved else {}
+            log = Log(folder / "log.jsonl", batch=run.batch, step=state.step, terms=terms)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bfloat16")
-    todo = range(state.step, length)
-    source = batches(splits.train, size=run.batch, seed=run.seed, steps=todo, workers=run.workers)
+    source = batches(
+        splits.train,
+        size=run.batch,
+        seed=run.seed,
+        steps=range(state.step, length),
+        workers=run.workers,
+        part=processes.rank(),
+        parts=processes.size(),
+    )
     keep = partial(_keep, state, log, run=run, folder=folder)
+    game = cast("Game", processes.averaging(state.game))
+    own = [processes.rank()] if processes.rank() else []
 
     with _stop_signals() as stop, _progress(console) as progress:
         note = "starting"
         task = progress.add_task("Training", total=length, completed=state.step, note=note)
         for batch in _or_keep(source, keep, stop):
             rate = run.rate_at(state.step, len(splits.train))
-            torch.manual_seed(rng.seed_of(run.seed, "step", state.step))
-            game = cast("Game", state.game)
-            for move in play(game, batch.to(device), state.optimisers, rate=rate, autocast=autocast):
-                log.add(_finite(move, state.step, folder))
+            torch.manual_seed(rng.seed_of(run.seed, "step", state.step, *own))
+            moves = play(game, batch.to(device), state.optimisers, rate=rate, autocast=autocast)
+            terms = _terms(moves, state.step, folder)
             if state.average:
                 state.average.update_parameters(state.game)
             state.step += 1
-            stopping, last = bool(stop), state.step == length
+            last = state.step == length
             judged = last or state.step % run.judge_every == 0
             with _writing(folder):
-                if last or state.step % run.log_every == 0:
+                if log:
+                    log.add(terms)
+                if log and (last or state.step % run.log_every == 0):
                     note = log.write(state.step, rate=rate)
                 if judged:
                     progress.update(task, completed=state.step, note="judging the held-out pairs")
                     _look(state, judge, log, run=run, folder=folder, device=device)
-            if judged or stopping or state.step % run.checkpoint_every == 0:
+            if judged or state.step % run.checkpoint_every == 0:
                 keep()
             progress.update(task, completed=state.step, note=note)
-            if stopping:
-                break
     if stop and state.step < length:
         say(f"Stopped by {stop[0].name} at step {state.step:,} of {length:,}. All is saved; the same command goes on.")
+        processes.wait()  # or torchrun would end the one that says it, since another has ended
         raise KeyboardInterrupt if stop[0] == signal.SIGINT else SystemExit(128 + stop[0])
 
 
@@ -289,9 +315,9 @@ class Log:
         kept = [f"{line}\n" for line in lines if _step_of(line) <= step]
         write_whole(path, "".join(kept).encode())
 
-    def add(self, terms: Mapping[str, float]) -> None:
-        """Remember the terms of one move."""
-        for name, value in terms.items():
+    def add(self, terms: Iterable[tuple[str, float]]) -> None:
+        """Remember the terms of one step, by name."""
+        for name, value in terms:
             self.terms.setdefault(name, []).append(value)
 
     def write(self, step: int, **more: float) -> str:
@@ -326,49 +352,65 @@ def _resume(
         say(f"{sentence} Going back to the one before.")
     if saved:
         restore(state, saved)
+        before = saved.state.get("processes", 1)
+        if before != processes.size():
+            raise MisuseError(
+                f"{folder} holds a run of processes: {before}, not {processes.size()}, on whose number dropout and "
+                f"batch norm depend. Start {before}, or give --out another folder for a new run, with --init {folder} "
+                "to start from its weights."
+            )
         if init and not (state.origin or "").startswith(f"{Path(init)}, step "):
             raise MisuseError(
                 f"{folder} holds a run that started from {state.origin or 'fresh weights'}, not from {init}. "
                 "Leave --init out to go on, or give --out another folder for a new run."
             )
+    if processes.total(torch.tensor(float(state.step))) != state.step * processes.size():
+        raise MisuseError(f"The processes find different checkpoints in {folder}; give --out a folder that all share.")
+    if saved and processes.rank() == 0:
         _prune(state, run, folder)
     return saved
 
 
-def _look(state: State, judge: translation.Judge, log: Log, *, run: Run, folder: Path, device: torch.device) -> None:
-    """Judge what has been learnt, and write it into the log, the samples and the report."""
+def _look(
+    state: State, judge: translation.Judge, log: Log | None, *, run: Run, folder: Path, device: torch.device
+) -> None:
+    """Judge what has been learnt, together, and write it into the log, the samples and the report."""
     judged = state.average.module if state.average else state.game
     judgement = judge(cast("Any", judged.eval()), device)  # or a spectral norm, say, would go on while it is judged
     if not math.isfinite(judgement.value):
         raise _nonsense(f"After step {state.step} the held-out error is {judgement.value}.", folder)
-    log.append({"step": state.step, "held_out_l1": judgement.value})
     if state.best is None or judgement.value < state.best["value"]:
         state.best = {"step": state.step, "value": judgement.value}
-    judgement.save_samples(folder / "samples" / f"{state.step:08d}.png")
-    page = judgement.report(
-        run=config.to_dict(run),
-        log=log.path,
-        step=state.step,
-        best=state.best,
-        provenance=_provenance(run, folder, device) | ({"started from": state.origin} if state.origin else {}),
-    )
-    report.write(page, folder)
+    if log:
+        log.append({"step": state.step, "held_out_l1": judgement.value})
+        judgement.save_samples(folder / "samples" / f"{state.step:08d}.png")
+        page = judgement.report(
+            run=config.to_dict(run),
+            log=log.path,
+            step=state.step,
+            best=state.best,
+            provenance=_provenance(run, folder, device) | ({"started from": state.origin} if state.origin else {}),
+        )
+        report.write(page, folder)
     state.game.train()
 
 
-def _keep(state: State, log: Log, *, run: Run, folder: Path) -> None:
-    """Save what has been learnt, if all of it is finite, and remove the checkpoints that are no longer needed."""
+def _keep(state: State, log: Log | None, *, run: Run, folder: Path) -> None:
+    """Save what has been learnt, if all of it is finite, and remove the checkpoints that are no longer needed.
+
+    The process that has the log does so, and the others wait.
+    """
     checkpoints = folder / "checkpoints"
-    if state.step in {0, *checkpoint.steps(checkpoints)}:
-        return
-    tensors = parts(state)
-    for part, named in tensors.items():
-        for name, tensor in named.items():
-            if not tensor.isfinite().all():
-                raise _nonsense(f"After step {state.step} {name} of the {part} is not finite.", folder)
-    values = {"best": state.best, "origin": state.origin, "terms": log.terms}
-    checkpoint.save(checkpoints, step=state.step, parts=tensors, state=values)
-    _prune(state, run, folder)
+    if log and state.step not in {0, *checkpoint.steps(checkpoints)}:
+        tensors = parts(state)
+        for part, named in tensors.items():
+            for name, tensor in named.items():
+                if not tensor.isfinite().all():
+                    raise _nonsense(f"After step {state.step} {name} of the {part} is not finite.", folder)
+        values = {"best": state.best, "origin": state.origin, "processes": processes.size(), "terms": log.terms}
+        checkpoint.save(checkpoints, step=state.step, parts=tensors, state=values)
+        _prune(state, run, folder)
+    processes.wait()
 
 
 def _prune(state: State, run: Run, folder: Path) -> None:
@@ -376,13 +418,19 @@ def _prune(state: State, run: Run, folder: Path) -> None:
     checkpoint.prune(folder / "checkpoints", newest=state.step, keep=run.keep, best=best)
 
 
-def _finite(move: Move, step: int, folder: Path) -> dict[str, float]:
-    """Return the terms of a move as numbers."""
-    terms = {name: value.item() for name, value in move.terms.items()}
-    for name, value in {**terms, "loss": move.loss.item()}.items():
+def _terms(moves: Iterable[Move], step: int, folder: Path) -> list[tuple[str, float]]:
+    """Make the moves of a step, and return their terms, by name, as means over all processes."""
+    named = [
+        (move.player, name, value.detach())
+        for move in moves
+        for name, value in {**move.terms, "loss": move.loss}.items()
+    ]
+    numbers = processes.total(torch.stack([value.float() for _, _, value in named]))
+    means = (numbers.cpu().double() / processes.size()).tolist()
+    for (player, name, _), value in zip(named, means, strict=True):
         if not math.isfinite(value):
-            raise _nonsense(f"In step {step + 1} the term {name!r} of the {move.player} became {value}.", folder)
-    return terms
+            raise _nonsense(f"In step {step + 1} the term {name!r} of the {player} became {value}.", folder)
+    return [(name, value) for (_, name, _), value in zip(named, means, strict=True) if name != "loss"]
 
 
 def _nonsense(found: str, folder: Path) -> ArzhangError:
@@ -439,26 +487,51 @@ def _compare(run: Run, folder: Path) -> None:
         )
 
 
-def _or_keep(source: Iterator[Batch], keep: Callable[[], None], stop: Sequence[signal.Signals]) -> Iterator[Batch]:
-    """Hand batches on; when the data fails, save the run before saying so.
+def _or_keep(source: Generator[Batch], keep: Callable[[], None], stop: list[signal.Signals]) -> Iterator[Batch]:
+    """Hand batches on until any process is told to stop or has no more data; then save the run before saying so.
 
     A scheduler that stops the run may also end the processes that load; that is no failure.
     """
-    try:
-        yield from source
-    except ArzhangError:
-        keep()
-        if not stop:
-            raise
+
+    def agree(failure: ArzhangError | None) -> tuple[bool, list[signal.Signals]]:
+        """Return whether the data failed any process, and the signals that any was sent, in all of them the same."""
+        known = torch.tensor([failure is not None, *(number in stop for number in STOPPING)], dtype=torch.float64)
+        failed, *sent = processes.total(known).tolist()
+        return bool(failed), [number for number, seen in zip(STOPPING, sent, strict=True) if seen]
+
+    with closing(source):
+        while True:
+            batch, failure = None, None
+            try:
+                batch = next(source, None)
+            except ArzhangError as error:
+                failure = error
+            failed, stopping = agree(failure)
+            if failed or stopping:
+                keep()
+                _, stopping = agree(failure)  # the signal may have come after its effect
+            if stopping:
+                stop[:] = stopping
+                return
+            if failed:
+                if failure is None:
+                    processes.wait()  # for the one that failed, which ends when it has said why
+                raise failure or processes.another_ended()
+            if batch is None:
+                return
+            yield batch
 
 
 @contextmanager
 def _stop_signals() -> Iterator[list[signal.Signals]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one ends the run at once."""
+    """Collect SIGINT and SIGTERM instead of dying of them; a second one ends a run of one process at once.
+
+    Many get a second one from torchrun when a scheduler has sent the first to all of them.
+    """
     seen: list[signal.Signals] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        if seen:
+        if seen and processes.size() == 1:
             raise KeyboardInterrupt
         seen.append(signal.Signals(number))
 
@@ -490,6 +563,7 @@ def _versions() -> dict[str, str]:
 
 
 def _provenance(run: Run, folder: Path, device: torch.device) -> dict[str, str]:
+    many = {"processes": str(processes.size())} if processes.size() > 1 else {}
     return {
         "run": folder.resolve().name,
         "model": plugins.address(run.model),
@@ -498,5 +572,6 @@ def _provenance(run: Run, folder: Path, device: torch.device) -> dict[str, str]:
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"CPU, threads: {torch.get_num_threads()}",
+        **many,
         **_versions(),
     }

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from arzhang import images, rng
+from arzhang import images, processes, rng
 from arzhang.report import Curve, Figure, Panel, Report, Row, Table, overlay
 from arzhang.types import Batch, Dataset, Splits
 
@@ -66,8 +66,14 @@ class Judge:
         )
 
     def __call__(self, game: Translating, device: torch.device) -> "Judgement":
-        """Translate every pair, without noise, and measure the errors."""
-        outputs = [game.translate(pair.source.to(device)).cpu() for pair in self.pairs]
+        """Translate every pair, without noise, and measure the errors; many processes share the pairs."""
+        outputs = [
+            game.translate(pair.source.to(device))
+            if index % processes.size() == processes.rank()
+            else torch.zeros_like(pair.target, device=device)
+            for index, pair in enumerate(self.pairs)
+        ]
+        outputs = [processes.total(output).cpu() for output in outputs]
         return Judgement(judge=self, game=game, device=device, outputs=outputs, errors=_errors(self.pairs, outputs))
 
 

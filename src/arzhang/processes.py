@@ -1,0 +1,126 @@
+"""Many processes that train as one: each learns from its part of a batch, and all move by the mean of the gradients.
+
+``torchrun`` starts them and tells each its number. Without it there is one process, and nothing here does anything.
+"""
+
+import copy
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from arzhang.types import ArzhangError, MisuseError
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torchrun has started, on gloo and for GPUs nccl, and give this one its device.
+
+    Raises:
+        MisuseError: There are more processes on this machine than GPUs.
+        ArzhangError: Another process ended.
+
+    Example:
+        >>> with joined(torch.device("cpu")) as device:
+        ...     device, rank(), size(), total(torch.ones(2))
+        (device(type='cpu'), 0, 1, tensor([1., 1.]))
+    """
+    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if many and device.type == "cuda":
+        device, found = torch.device("cuda", int(os.environ["LOCAL_RANK"])), torch.cuda.device_count()
+        if device.index >= found:
+            raise MisuseError(
+                f"Each process needs a GPU of its own, and here are {found}: give --nproc-per-node={found}."
+            )
+        torch.cuda.set_device(device)
+    if not many or distributed.is_initialized():
+        yield device
+        return
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise another_ended() from error
+    finally:
+        # The group's threads need Python's lock to let go of the last tensor, and it waits for them while it holds it.
+        time.sleep(0.2)
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """Return which process this is, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def size() -> int:
+    """Return how many processes there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Return the sum over all processes, which takes the tensor's place; every process has to call this."""
+    if size() > 1:
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def wait() -> None:
+    """Return when every process has come here."""
+    total(torch.zeros(()))
+
+
+def another_ended() -> ArzhangError:
+    """Return what a process says that cannot go on alone."""
+    return ArzhangError(
+        "Another process of this training failed or was ended; if it could, it says why. What was saved is intact, "
+        "and the same command goes on from there."
+    )
+
+
+def averaging(game: nn.Module) -> nn.Module:
+    """Return what to play so that gradients become their means over all processes: the game itself, if there is one.
+
+    Otherwise it is a twin with the same networks, each wrapped in DistributedDataParallel; the names of the game's own
+    parameters stay as they are. Every parameter of a network has to have a gradient whenever its player moves.
+    """
+    if size() == 1:
+        return game
+    twin = copy.copy(game)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 has another word, which 2.11 does not know
+        # What broadcasts of buffers would even out, the running averages of batch norm, is used by nobody.
+        wrapped = {
+            name: DistributedDataParallel(
+                game.get_submodule(name), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+            for names in cast("Any", game).players.values()
+            for name in names
+        }
+    if size() > 2 and next(game.parameters()).is_cpu:  # the sum of two has one order
+        for network in wrapped.values():
+            network.register_comm_hook(None, _mean_in_order)
+    twin._modules = {**game._modules, **wrapped}  # noqa: SLF001
+    return twin
+
+
+def _mean_in_order(_: None, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    """Add gradients in the order of the processes, whatever their places in a bucket, as gloo by itself does not.
+
+    Buckets are laid out anew after the first step of a process, so that a run that goes on would round otherwise.
+    """
+    gradients = bucket.buffer()
+    padded = nn.functional.pad(gradients, (0, -len(gradients) % size()))
+    parts = torch.empty_like(padded)
+    distributed.all_to_all_single(parts, padded)
+    distributed.all_gather(list(padded.chunk(size())), sum(parts.chunk(size())) / size())
+    done: torch.futures.Future[Tensor] = torch.futures.Future()
+    done.set_result(padded[: len(gradients)])
+    return done
