@@ -22,7 +22,7 @@ from rich.text import Text
 
 from arzhang import check, config, images, plugins, processes, summary, translate
 from arzhang.allocator import keep_memory
-from arzhang.inference import pick_device
+from arzhang.inference import Precision, pick_device
 from arzhang.run import Run, changed, from_recipe, length_from, on_folder
 from arzhang.train import train
 from arzhang.types import ArzhangError, MisuseError
