@@ -165,7 +165,7 @@ def test_a_stopped_run_saves_says_so_and_goes_on(forks, undisturbed, tmp_path, n
     assert ended == status
     assert "Traceback" not in said
     step = int(re.search(rf"Stopped by {number.name} at step (\d+) of {STEPS}\. All is saved", said)[1])
-    assert step > seen
+    assert step >= seen  # the step after which the signal was noticed, at once or one later
     assert listing(folder)[-1] == f"{step:08d}"
     assert f"Going on from step {step} of {STEPS}" in Life(forks, folder).close()[1]
     assert_same(folder, undisturbed)
