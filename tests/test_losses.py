@@ -184,7 +184,7 @@ def test_the_penalty_reaches_the_weights_of_every_discriminator(config, norm):
 def test_the_penalty_is_in_full_precision_under_autocast():
     torch.manual_seed(0)
     network = patchgan.Config(width=4, norm="none").build(inputs=3)
-    real, fake = pictures(0, 2, 3, 32, 32).float(), pictures(1, 2, 3, 32, 32).bfloat16()
+    real, fake = pictures(0, 2, 3, 64, 64).float(), pictures(1, 2, 3, 64, 64).bfloat16()
     plain = wgan_gp.penalty(network, real, fake, generator(0))
     with torch.autocast("cpu", torch.bfloat16):
         assert network(real).dtype == torch.bfloat16

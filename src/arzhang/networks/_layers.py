@@ -54,7 +54,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         with torch.autocast("cpu", enabled=False):
             patches = torch.einsum("ck,bcl->bkl", self.weight.flatten(1), image.to(self.weight.dtype).flatten(2))
             features = functional.fold(patches, (height, width), kernel, padding=pad, stride=stride)
-            return _offset(features, self.bias)
+            return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
 
 
 def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
@@ -62,7 +62,7 @@ def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
 
 
 def _few(image: Tensor, pixels: int) -> bool:
-    return image.is_cpu and pixels <= FEW and not torch.compiler.is_compiling()
+    return not image.is_cuda and pixels <= FEW and not torch.compiler.is_compiling()
 
 
 def _offset(features: Tensor, bias: Tensor | None) -> Tensor:
