@@ -31,7 +31,7 @@ class Conv2d(nn.Conv2d):
             return super().forward(image)
         with torch.autocast("cpu", enabled=False):
             patches = functional.unfold(image.to(self.weight.dtype), kernel, padding=pad, stride=stride)
-            features = torch.einsum("ok,bkl->bol", self.weight.flatten(1), patches).unflatten(2, (height, width))
+            features = _product(self.weight.flatten(1), patches).unflatten(2, (height, width))
             return _offset(features, self.bias)
 
 
@@ -52,7 +52,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         if not _few(image, 0 if held else image[:, 0].numel()):
             return super().forward(image)
         with torch.autocast("cpu", enabled=False):
-            patches = torch.einsum("ck,bcl->bkl", self.weight.flatten(1), image.to(self.weight.dtype).flatten(2))
+            patches = _product(self.weight.flatten(1).T, image.to(self.weight.dtype).flatten(2))
             features = functional.fold(patches, (height, width), kernel, padding=pad, stride=stride)
             return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
 
@@ -63,6 +63,13 @@ def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
 
 def _few(image: Tensor, pixels: int) -> bool:
     return not image.is_cuda and pixels <= FEW and not torch.compiler.is_compiling()
+
+
+def _product(weights: Tensor, columns: Float[Tensor, "B k l"]) -> Float[Tensor, "B o l"]:
+    """Multiply in one product for the whole batch, whose gradient lies in memory as the weights do, unlike einsum's."""
+    product: Tensor = weights @ columns.transpose(0, 1).flatten(1)
+    features: Tensor = product.unflatten(1, (len(columns), -1)).transpose(0, 1).contiguous()
+    return features
 
 
 def _offset(features: Tensor, bias: Tensor | None) -> Tensor:
