@@ -1,6 +1,6 @@
 """One training step of Pix2Pix at 256 pixels, and what each measure that makes it faster is worth.
 
-    python benchmarks/train_step.py [--batch 4] [--json]
+    [BATCH=4] python benchmarks/train_step.py [--json]
 
 The plain way is how such models are usually trained: eager float32, Adam in a loop over the tensors, memory given back
 to the system at every step. Each variant adds one measure to the one before it; those in brackets stand alone.
