@@ -633,11 +633,9 @@ def test_twelve_megapixels_of_the_published_network_need_less_than_two_gigabytes
         import resource, sys, torch
         from pathlib import Path
         from arzhang import translate
-        from arzhang.allocator import keep_memory
         from arzhang.run import from_recipe
 
         torch.set_num_threads(2)
-        keep_memory()
         run = from_recipe("pix2pix")
         translator = translate.Translator(run.model.build().eval(), run, torch.device("cpu"))
         outcome = translate.translate_files(translator, [(Path("in.png"), Path("out.png"))])

@@ -229,7 +229,6 @@ def _translate(arguments: Sequence[str]) -> int:
         raise MisuseError("A - stands alone, without --out: it goes from the standard input to the standard output.")
     if command.compile and (len(command.inputs) == 1 and not command.inputs[0].is_dir()):
         raise MisuseError("To compile takes longer than to translate one picture; leave --compile to folders.")
-    keep_memory()
     translator = translate.load(
         command.run,
         which=command.checkpoint,
@@ -245,6 +244,8 @@ def _translate(arguments: Sequence[str]) -> int:
     if command.out is None:
         raise MisuseError("Say where the translations go: --out DIR.")
     files = translate.plan(command.inputs, command.out)
+    if len(files) > 1:  # one picture, which may be huge, is not worth the memory
+        keep_memory()
     try:
         files[0][1].parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
