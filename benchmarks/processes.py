@@ -23,7 +23,7 @@ from arzhang import processes
 from arzhang.allocator import keep_memory
 from arzhang.rng import generator
 from arzhang.run import from_recipe
-from arzhang.train import begin, play
+from arzhang.train import begin, play, twin
 from arzhang.types import Batch, Game
 
 BATCH, SIZE = int(os.environ.get("BATCH", "2")), int(os.environ.get("SIZE", "256"))
@@ -36,7 +36,7 @@ def prepared(pictures: int, *, exchange: bool = True) -> Callable[[], None]:
     keep_memory()
     torch.manual_seed(0)
     state = begin(from_recipe("pix2pix"), CPU)
-    game = cast("Game", processes.averaging(state.game) if exchange else state.game)
+    game = cast("Game", twin(state.game) if exchange else state.game)
     source, target = 2 * torch.rand(2, pictures, 3, SIZE, SIZE, generator=generator(0, "pictures")) - 1
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=PRECISION == "bfloat16")
 
@@ -121,6 +121,7 @@ if __name__ == "__main__":
         join("alone")
         for size, seconds in exchanges()():
             print(f"{size:>11,} bytes  {1e3 * seconds:9.3f} ms  {size / seconds / 1e9:6.3f} GB/s")
+        torch.distributed.destroy_process_group()
     elif sys.argv[1:2] in (["alone"], ["step True"], ["step False"]):
         other(sys.argv[1])
     else:

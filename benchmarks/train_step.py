@@ -18,7 +18,7 @@ from arzhang.allocator import keep_memory
 from arzhang.networks import _layers
 from arzhang.rng import generator
 from arzhang.run import from_recipe
-from arzhang.train import begin, play
+from arzhang.train import begin, play, twin
 from arzhang.types import Batch
 
 BATCH = int(os.environ.get("BATCH", "1"))
@@ -47,17 +47,14 @@ def variant(
         }
     layout = torch.channels_last if channels_last else torch.contiguous_format
     state.game.to(memory_format=layout)
-    if compiled:
-        for names in state.game.players.values():
-            for name in names:
-                state.game.get_submodule(name).compile()
+    game = twin(state.game, compile=compiled)
     pictures = 2 * torch.rand(2, BATCH, 3, 256, 256, generator=generator(0, "pictures")) - 1
     batch = Batch({"source": pictures[0].contiguous(memory_format=layout), "target": pictures[1]})
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
     def step() -> float:
         started = time.perf_counter()
-        for _ in play(state.game, batch, state.optimisers, rate=2e-4, autocast=autocast):
+        for _ in play(game, batch, state.optimisers, rate=2e-4, autocast=autocast):
             pass
         return time.perf_counter() - started
 

@@ -120,7 +120,7 @@ def test_a_file_can_put_another_part_in_place():
         ({"optimiser": [1]}, "The key 'optimiser' holds [1], where a mapping of keys to values is expected."),
         ({"optimiser": {"betas": [0.5]}}, "'optimiser.betas' holds [0.5], where tuple[float, float] is expected."),
         ({"optimiser": {"betas": [0.5, "x"]}}, "The key 'optimiser.betas' holds 'x', where float is expected."),
-        ({"precision": "half"}, "holds 'half', where one of 'float32', 'bfloat16' is expected."),
+        ({"precision": "half"}, "holds 'half', where one of 'float32', 'tf32', 'bfloat16', 'float16' is expected."),
         ({"data": {"kind": "data.paired"}}, "The key 'data.root' is missing, and it has no default."),
         ({"data": {"kind": "data.pared"}}, "There is no 'pared' in data; did you mean paired?"),
         ({"data": {"root": 5}}, "There is no key 'data.root'"),

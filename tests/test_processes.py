@@ -34,7 +34,8 @@ RANDOM = """
 """
 RUN = "--batch 4 --data.size 32 --device cpu --ema .9 --log-every 1"
 FACADES = "--data.count 8 --data.held-out 3"
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+PLUGINS = os.pathsep.join([str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PLUGINS}
 FORKING = """
 import importlib, json, os, signal, sys
 import matplotlib.figure, torch._dynamo  # which every process would import anew
@@ -158,6 +159,14 @@ def test_the_weights_of_all_processes_stay_the_same_where_they_draw_and_are_pena
     assert all(torch.equal(first[name], second[name]) for name in first)
     saved = load_file(tmp_path / "run/checkpoints/00000006/model.safetensors")
     assert all(torch.equal(first[name], saved[name]) for name in first)
+
+
+def test_a_batch_in_parts_teaches_two_processes_what_the_whole_does(forks, tmp_path):
+    for parts in (1, 2):
+        go(forks, tmp_path / str(parts), f"--plugin painter --model painter {FACADES} --steps 6 --accumulate {parts}")
+    for part in ("model", "ema", "optimiser"):
+        whole, divided = (load_file(tmp_path / name / f"checkpoints/00000006/{part}.safetensors") for name in "12")
+        torch.testing.assert_close(divided, whole, rtol=1e-4, atol=1e-6)
 
 
 class Numbers:

@@ -2,15 +2,19 @@
 
 import io
 import json
+import math
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import painter
 import pytest
 import torch
 from PIL import Image
@@ -92,7 +96,7 @@ def on_pairs(root, **changes):
 
 
 @pytest.mark.parametrize("adversarial", sorted(set(losses) - {"l1", "l2"}))
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_every_adversarial_loss_trains(tmp_path, adversarial, precision):
     run = small(model={"adversarial": adversarial, "l2": 1.0}, steps=3, batch=2, precision=precision)
     go(run, tmp_path)
@@ -336,13 +340,14 @@ def test_the_log_is_cut_back_to_the_step(tmp_path, tail):
 # When something is wrong
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_spoils_nothing(tmp_path):
+@pytest.mark.parametrize("log_every", [1, 50])
+def test_a_loss_that_is_no_number_stops_the_run_and_spoils_nothing(tmp_path, log_every):
     go(small(steps=2), tmp_path)
     learnt = weights(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"rate": 0.0002', '"rate": 1e+30'))
     with pytest.raises(ArzhangError, match=r"In step 3 the term 'g' of the generator became (nan|inf).*is of step 2\."):
-        go(small(steps=6, optimiser=Adam(rate=1e30)), tmp_path)
+        go(small(steps=6, optimiser=Adam(rate=1e30), log_every=log_every), tmp_path)
     assert listing(tmp_path) == [2]
     assert weights(tmp_path) == learnt
 
@@ -577,6 +582,95 @@ def test_a_run_says_whose_weights_it_started_from(tmp_path):
 
 
 # The fast path
+
+
+def test_float16_goes_on_exactly_with_its_scale(tmp_path):
+    scaled = {"precision": "float16", "steps": 8, "ema": 0.5}
+    go(small(**scaled | {"steps": 5}), tmp_path / "resumed")
+    go(small(**scaled), tmp_path / "resumed")
+    go(small(**scaled), tmp_path / "straight")
+    states = [checkpoint.read(tmp_path / name / "checkpoints", 8).state for name in ("resumed", "straight")]
+    assert states[0] == states[1]
+    assert states[0]["scaler"]["scale"] >= 1
+    for part in ("model", "ema", "optimiser"):
+        assert weights(tmp_path / "resumed", part) == weights(tmp_path / "straight", part)
+
+
+def test_a_gradient_that_is_scaled_beyond_its_range_moves_nobody_and_halves_the_scale():
+    state = begin(small(precision="float16"), torch.device("cpu"))
+    before = [parameter.clone() for parameter in state.game.parameters()]
+    batch = Batch({name: torch.rand(1, 3, 32, 32) for name in ("source", "target")})
+
+    def moved(scale):
+        state.scaler.load_state_dict({**state.scaler.state_dict(), "scale": scale})
+        plain = torch.autocast("cpu", enabled=False)
+        list(play(state.game, batch, state.optimisers, rate=1e-3, autocast=plain, scaler=state.scaler))
+        return [not torch.equal(*pair) for pair in zip(before, state.game.parameters(), strict=True)]
+
+    assert not any(moved(math.inf))
+    moved(2.0**127)
+    assert state.scaler.get_scale() <= 2.0**126
+    assert all(moved(8.0))
+    assert state.scaler.get_scale() == 8
+
+
+def test_tf32_is_for_gpus(tmp_path):
+    with pytest.raises(MisuseError, match=r"tf32 is of NVIDIA GPUs, and this computes on cpu: give another --precis"):
+        go(small(precision="tf32"), tmp_path)
+
+
+def test_a_batch_in_parts_teaches_what_the_whole_does(tmp_path, monkeypatch):
+    most = []
+    forward = nn.Conv2d.forward
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda layer, x: most.append(len(x)) or forward(layer, x))
+    for parts in (1, 3):
+        run = replace(small(batch=6, accumulate=parts, judge_every=4), model=painter.Config())
+        go(run, tmp_path / str(parts))
+        assert max(most) == 6 // parts
+        most.clear()
+    for part in ("model", "optimiser"):
+        whole, divided = (
+            load_file(tmp_path / name / f"checkpoints/00000004/{part}.safetensors") for name in ("1", "3")
+        )
+        torch.testing.assert_close(divided, whole, rtol=1e-5, atol=1e-7)
+    assert terms(tmp_path / "3", "error") == pytest.approx(terms(tmp_path / "1", "error"), rel=1e-5)
+
+
+def test_parts_of_a_batch_are_for_one_player_and_equal(tmp_path):
+    with pytest.raises(MisuseError, match="asks for one player, and here are discriminator, generator"):
+        go(small(batch=4, accumulate=2), tmp_path)
+    with pytest.raises(MisuseError, match=r"A batch of 4 has no 3 equal parts: give --batch a multiple"):
+        go(replace(small(batch=4, accumulate=3), model=painter.Config()), tmp_path)
+
+
+@pytest.mark.parametrize(("adversarial", "depth"), [("vanilla", 5), ("wgan-gp", 4)])
+def test_compiled_networks_learn_the_same_and_go_on_exactly(tmp_path, adversarial, depth):
+    script = f"""
+        import sys
+        from pathlib import Path
+        import torch
+        from torch._dynamo.utils import counters
+
+        sys.path.append({str(Path(__file__).parent)!r})
+        from test_train import go, small, unet, weights
+
+        torch.set_num_threads(1)
+        folder = Path({str(tmp_path)!r})
+        model = {{"adversarial": {adversarial!r}, "generator": unet.Config(depth={depth}, width=2)}}
+        compiled = {{"compile": True, "ema": 0.5, "batch": 2, "model": model}}
+        go(small(**compiled | {{"steps": 2}}), folder / "resumed")
+        go(small(**compiled), folder / "resumed")
+        assert counters["stats"]["unique_graphs"] > 0
+        go(small(**compiled), folder / "straight")
+        for part in ("model", "ema", "optimiser"):
+            assert weights(folder / "resumed", part) == weights(folder / "straight", part)
+        go(small(**compiled | {{"compile": False}}), folder / "plain")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    if depth == 4:  # which has no dropout, that a compiler draws otherwise
+        for name in ("d", "d_penalty", "g", "l1"):
+            plain, compiled = (list(terms(tmp_path / folder, name).values()) for folder in ("plain", "straight"))
+            assert compiled == pytest.approx(plain, rel=1e-3, abs=1e-6)  # d is a difference
 
 
 def test_the_losses_of_the_fast_path_follow_those_of_the_plain_path(monkeypatch):

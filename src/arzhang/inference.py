@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from arzhang.rng import seed_of
 from arzhang.types import MisuseError
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""What convolutions and products compute in: IEEE float32, its factors rounded to 10 bits, or 16 bits by autocast."""
+HALVES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 Norm = Callable[[Float[Tensor, "B C H W"]], Float[Tensor, "B C H W"]]
 
 
@@ -37,12 +39,34 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+@contextmanager
+def computing(precision: Precision, device: torch.device) -> Iterator[torch.autocast]:
+    """Make products on NVIDIA GPUs what a precision says, and give the autocast to enter around forward passes.
+
+    Raises:
+        MisuseError: tf32 is asked of a device that does not know it.
+
+    Example:
+        >>> with computing("bfloat16", torch.device("cpu")) as autocast, autocast:
+        ...     nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 1, 1)).dtype
+        torch.bfloat16
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise MisuseError(f"tf32 is of NVIDIA GPUs, and this computes on {device}: give another --precision.")
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield torch.autocast(device.type, HALVES.get(precision), enabled=precision in HALVES)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
 def hold_weights(network: nn.Module, *, precision: Precision) -> None:
     """Hold the weights of a network that learns no more as it reads them fastest.
 
     Args:
         network: Changed in place.
-        precision: Under bfloat16, convolutions and linear layers are rounded once and not, by autocast, at every call.
+        precision: In 16 bits, convolutions and linear layers are rounded once and not, by autocast, at every call.
 
     Example:
         >>> layer = nn.Conv2d(3, 3, 1)
@@ -51,8 +75,8 @@ def hold_weights(network: nn.Module, *, precision: Precision) -> None:
         torch.bfloat16
     """
     for module in network.modules():
-        if precision == "bfloat16" and isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            module.to(torch.bfloat16)
+        if precision in HALVES and isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.to(HALVES[precision])
         if callable(hold := getattr(module, "hold_for_inference", None)):
             hold()
 

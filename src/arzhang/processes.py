@@ -3,13 +3,11 @@
 ``torchrun`` starts them and tells each its number. Without it there is one process, and nothing here does anything.
 """
 
-import copy
 import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, distributed, nn
@@ -87,30 +85,30 @@ def another_ended() -> ArzhangError:
     )
 
 
-def averaging(game: nn.Module) -> nn.Module:
-    """Return what to play so that gradients become their means over all processes: the game itself, if there is one.
+def averaging(network: nn.Module) -> nn.Module:
+    """Return what to call so that gradients become their means over all processes: the network, if there is one.
 
-    Otherwise it is a twin with the same networks, each wrapped in DistributedDataParallel; the names of the game's own
-    parameters stay as they are. Every parameter of a network has to have a gradient whenever its player moves.
+    Every parameter has to have a gradient whenever its player moves.
     """
     if size() == 1:
-        return game
-    twin = copy.copy(game)
+        return network
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 has another word, which 2.11 does not know
         # What broadcasts of buffers would even out, the running averages of batch norm, is used by nobody.
-        wrapped = {
-            name: DistributedDataParallel(
-                game.get_submodule(name), broadcast_buffers=False, gradient_as_bucket_view=True
-            )
-            for names in cast("Any", game).players.values()
-            for name in names
-        }
-    if size() > 2 and next(game.parameters()).is_cpu:  # the sum of two has one order
-        for network in wrapped.values():
-            network.register_comm_hook(None, _mean_in_order)
-    twin._modules = {**game._modules, **wrapped}  # noqa: SLF001
-    return twin
+        wrapped = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+    if size() > 2 and next(network.parameters()).is_cpu:  # the sum of two has one order
+        wrapped.register_comm_hook(None, _mean_in_order)
+    return wrapped
+
+
+@contextmanager
+def apart(game: nn.Module) -> Iterator[None]:
+    """Leave gradients as they are in each process; what comes after then also sends these."""
+    with ExitStack() as stack:
+        for module in game.modules():
+            if isinstance(module, DistributedDataParallel):
+                stack.enter_context(module.no_sync())
+        yield
 
 
 def _mean_in_order(_: None, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]

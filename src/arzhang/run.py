@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arzhang import config, layout, plugins
+from arzhang.inference import Precision
 from arzhang.types import DataConfig, MisuseError, ModelConfig
 
 
@@ -55,12 +56,16 @@ class Run:
     """Length of the training in passes through the data; the learning rate then changes once an epoch."""
     batch: int = 1
     """Examples in a batch."""
+    accumulate: int = 1
+    """Parts of each process's batch that are learnt one after another, to save memory; for games of one player."""
     seed: int = 0
     """What all randomness is a function of."""
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, such as .999; 0 keeps none."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What networks compute in: float32, or bfloat16 by autocast (faster; weights stay float32)."""
+    precision: Precision = "float32"
+    """What networks compute in: float32, tf32 (NVIDIA GPUs), bfloat16 or float16; weights stay float32."""
+    compile: bool = False
+    """Whether to compile the networks, which takes a minute at each start."""
     device: str = "auto"
     """cpu, cuda, or auto: a GPU where there is one."""
     workers: int = 0
@@ -82,10 +87,13 @@ class Run:
         """
         if (self.steps is None) == (self.epochs is None):
             raise MisuseError(f"A run needs either steps or epochs; found steps {self.steps} and epochs {self.epochs}.")
-        for name in ("steps", "epochs", "batch", "workers", "log_every", "judge_every", "checkpoint_every", "keep"):
+        counts = "steps epochs batch accumulate workers log_every judge_every checkpoint_every keep"
+        for name in counts.split():
             value, least = getattr(self, name), int(name != "workers")
             if value is not None and value < least:
                 raise MisuseError(f"{name} is {value}; it should be at least {least}.")
+        if self.batch % self.accumulate:
+            raise MisuseError(f"A batch of {self.batch} has no {self.accumulate} equal parts: give --batch a multiple.")
         adam = self.optimiser
         if not 0 <= adam.rate < math.inf:
             raise MisuseError(f"optimiser.rate is {adam.rate}; it should be a number of at least 0.")

@@ -4,6 +4,7 @@ The loop is the same for every game: for each move, the loss is carried back to 
 else's, that player's optimiser steps, and the game resumes.
 """
 
+import copy
 import fcntl
 import json
 import math
@@ -25,13 +26,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.amp import GradScaler
 
 from arzhang import checkpoint, config, plugins, processes, report, rng
 from arzhang.allocator import keep_memory
 from arzhang.checkpoint import Checkpoint
 from arzhang.files import write_whole
-from arzhang.inference import pick_device
+from arzhang.inference import computing, pick_device
 from arzhang.loading import batches
 from arzhang.report import translation
 from arzhang.run import Run, changed, from_recipe
@@ -43,6 +44,8 @@ LENGTH = {"steps", "epochs"}
 """Keys that may differ too, where the learning rate does not depend on them."""
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 """Signals that end a run between two steps; the first wins where processes were sent different ones."""
+UNSCALED = GradScaler(enabled=False)
+"""Leaves gradients as they are."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -52,15 +55,17 @@ class State:
     Args:
         game: The networks.
         optimisers: One for each player.
+        scaler: What keeps gradients in the range of float16, where networks compute in it.
         average: The moving average of the networks, if one is kept.
-        step: Moves of all players so far; the one integer that progress is.
+        step: Rounds played so far; the one integer that progress is.
         best: The step and the value of the best held-out figure so far.
         origin: Whose weights it started from, if another run's.
     """
 
     game: nn.Module
     optimisers: Mapping[str, torch.optim.Adam]
-    average: AveragedModel | None = None
+    scaler: GradScaler = UNSCALED
+    average: nn.Module | None = None
     step: int = 0
     best: Mapping[str, Any] | None = None
     origin: str | None = None
@@ -117,7 +122,7 @@ def train(
         with _writing(folder):
             _compare(run, folder)
         writing = processes.rank() == 0
-        with _locked(folder) if writing else nullcontext():
+        with _locked(folder) if writing else nullcontext(), computing(run.precision, device) as autocast:
             _go_on(
                 state,
                 splits,
@@ -125,6 +130,7 @@ def train(
                 folder=folder,
                 init=init,
                 device=device,
+                autocast=autocast,
                 console=console if writing else Console(quiet=True),
             )
     return folder
@@ -138,6 +144,7 @@ def _go_on(
     folder: Path,
     init: Path | str | None,
     device: torch.device,
+    autocast: torch.autocast,
     console: Console,
 ) -> None:
     """Train from where the folder's run is to its end, or until it is asked to stop."""
@@ -160,9 +167,8 @@ def _go_on(
     log = None
     if writing:
         with _writing(folder):
-            terms = saved.state["terms"] if saved else {}
-            log = Log(folder / "log.jsonl", batch=run.batch, step=state.step, terms=terms)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bfloat16")
+            before = saved.state["terms"] if saved else {}
+            log = Log(folder / "log.jsonl", batch=run.batch, step=state.step, terms=before)
     source = batches(
         splits.train,
         size=run.batch,
@@ -172,8 +178,9 @@ def _go_on(
         part=processes.rank(),
         parts=processes.size(),
     )
-    keep = partial(_keep, state, log, run=run, folder=folder)
-    game = cast("Game", processes.averaging(state.game))
+    terms = Terms(folder)
+    keep = partial(_keep, state, terms, log, run=run, folder=folder)
+    game = twin(state.game, compile=run.compile)
     own = [processes.rank()] if processes.rank() else []
 
     with _stop_signals() as stop, _progress(console) as progress:
@@ -182,19 +189,27 @@ def _go_on(
         for batch in _or_keep(source, keep, stop):
             rate = run.rate_at(state.step, len(splits.train))
             torch.manual_seed(rng.seed_of(run.seed, "step", state.step, *own))
-            moves = play(game, batch.to(device), state.optimisers, rate=rate, autocast=autocast)
-            terms = _terms(moves, state.step, folder)
+            moves = play(
+                game,
+                batch.to(device),
+                state.optimisers,
+                rate=rate,
+                autocast=autocast,
+                scaler=state.scaler,
+                parts=run.accumulate,
+            )
+            terms.add(moves, state.step)
             if state.average:
-                state.average.update_parameters(state.game)
+                follow(state.average, state.game, decay=run.ema, step=state.step)
             state.step += 1
             last = state.step == length
             judged = last or state.step % run.judge_every == 0
             with _writing(folder):
-                if log:
-                    log.add(terms)
-                if log and (last or state.step % run.log_every == 0):
-                    note = log.write(state.step, rate=rate)
+                if last or state.step % run.log_every == 0:
+                    terms.tell(log)
+                    note = log.write(state.step, rate=rate) if log else ""
                 if judged:
+                    terms.tell(log)
                     progress.update(task, completed=state.step, note="judging the held-out pairs")
                     _look(state, judge, log, run=run, folder=folder, device=device)
             if judged or state.step % run.checkpoint_every == 0:
@@ -213,25 +228,67 @@ def play(
     *,
     rate: float,
     autocast: torch.autocast,
+    scaler: GradScaler = UNSCALED,
+    parts: int = 1,
 ) -> Iterator[Move]:
-    """Play one round: yield each move, then make it, moving that player's parameters and nobody else's."""
-    turns = game.play(batch)
-    while True:
-        with autocast:
-            move = next(turns, None)
-        if move is None:
-            return
-        yield move
-        (group,) = optimisers[move.player].param_groups
-        group["lr"] = rate
-        move.loss.backward(inputs=group["params"])
-        optimisers[move.player].step()
-        optimisers[move.player].zero_grad()
+    """Play one round: yield each move, then make it, moving that player's parameters and nobody else's.
+
+    Args:
+        game: What is played.
+        batch: What it is played on.
+        optimisers: What moves each player.
+        rate: Their learning rate.
+        autocast: What forward passes compute in.
+        scaler: What keeps gradients in the range of their numbers.
+        parts: Parts of the batch that are played one after another; the one player then moves by the mean gradient.
+    """
+    for number, part in enumerate(batch.split(parts), start=1):
+        turns, last = game.play(part), number == parts
+        while True:
+            with autocast, nullcontext() if last else processes.apart(cast("nn.Module", game)):
+                move = next(turns, None)
+            if move is None:
+                break
+            yield move
+            optimiser = optimisers[move.player]
+            (group,) = optimiser.param_groups
+            group["lr"] = rate
+            scaler.scale(move.loss / parts).backward(inputs=group["params"])
+            if last:
+                scaler.step(optimiser)
+                scaler.update()
+                optimiser.zero_grad()
+
+
+def twin(game: nn.Module, *, compile: bool = False) -> Game:  # noqa: A002
+    """Return the same game, its networks compiled, if asked, and averaging their gradients over all processes.
+
+    The networks' parameters, and those of the game that was given, keep their names.
+    """
+    wrapped = {
+        name: processes.averaging(cast("nn.Module", torch.compile(network)) if compile else network)
+        for names in cast("Game", game).players.values()
+        for name in names
+        for network in [game.get_submodule(name)]
+    }
+    made = copy.copy(game)
+    made._modules = {**game._modules, **wrapped}  # noqa: SLF001
+    return cast("Game", made)
 
 
 def begin(run: Run, device: torch.device) -> State:
-    """Make a run's networks, from the global generator, and what moves them."""
+    """Make a run's networks, from the global generator, and what moves them.
+
+    Raises:
+        MisuseError: Gradients are to be accumulated, and there are several players.
+    """
     game = run.model.build().to(device).train()
+    players = cast("Game", game).players
+    if run.accumulate > 1 and len(players) > 1:
+        raise MisuseError(
+            f"To accumulate gradients asks for one player, and here are {', '.join(players)}, who answer one another "
+            "within a batch: leave --accumulate out, and give a smaller --batch."
+        )
     optimisers = {
         player: torch.optim.Adam(
             [parameter for name in names for parameter in game.get_submodule(name).parameters()],
@@ -239,16 +296,23 @@ def begin(run: Run, device: torch.device) -> State:
             betas=run.optimiser.betas,
             fused=True,
         )
-        for player, names in cast("Game", game).players.items()
+        for player, names in players.items()
     }
-    average = AveragedModel(game, multi_avg_fn=partial(_follow, run.ema)) if run.ema else None
-    return State(game=game, optimisers=optimisers, average=average)
+    return State(
+        game=game,
+        optimisers=optimisers,
+        scaler=GradScaler(device.type, enabled=run.precision == "float16"),
+        average=copy.deepcopy(game) if run.ema else None,
+    )
 
 
 @torch.no_grad()
-def _follow(decay: float, average: list[Tensor], now: list[Tensor], count: Tensor | int) -> None:
+def follow(average: nn.Module, game: nn.Module, *, decay: float, step: int) -> None:
     """Move the average towards the weights; at first faster than ``decay`` says, so as to forget where they began."""
-    torch._foreach_lerp_(average, now, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+    decay = min(decay, (1 + step) / (10 + step)) if step else 0.0
+    torch._foreach_lerp_([*average.parameters()], [*game.parameters()], 1 - decay)
+    for mine, now in zip(average.buffers(), game.buffers(), strict=True):
+        mine.copy_(now)
 
 
 def parts(state: State) -> dict[str, dict[str, Tensor]]:
@@ -259,7 +323,7 @@ def parts(state: State) -> dict[str, dict[str, Tensor]]:
         for index, moment in optimiser.state_dict()["state"].items()
         for name, tensor in moment.items()
     }
-    average = {"ema": state.average.module.state_dict()} if state.average else {}
+    average = {"ema": state.average.state_dict()} if state.average else {}
     return {"model": state.game.state_dict(), "optimiser": moments, **average}
 
 
@@ -273,9 +337,9 @@ def restore(state: State, saved: Checkpoint) -> None:
         moments[player].setdefault(int(index), {})[name] = tensor
     for player, optimiser in state.optimisers.items():
         optimiser.load_state_dict(optimiser.state_dict() | {"state": moments[player]})
+    state.scaler.load_state_dict(saved.state.get("scaler", {}))
     if state.average:
-        state.average.module.load_state_dict(saved.tensors("ema"))
-        state.average.n_averaged.fill_(saved.step)
+        state.average.load_state_dict(saved.tensors("ema"))
 
 
 def start_from(state: State, init: Path) -> None:
@@ -294,6 +358,42 @@ def start_from(state: State, init: Path) -> None:
     except ArzhangError as error:
         raise MisuseError(f"{error} Give --init a run with the same networks.") from error
     state.origin = f"{init}, step {saved.step}"
+
+
+class Terms:
+    """The terms of losses since they were last told: until then they stay where they were computed.
+
+    To look at them makes the machine wait for the GPU, and the processes for one another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: list[tuple[int, str, str]] = []  # step, player, term
+        self.values: list[Tensor] = []
+
+    def add(self, moves: Iterable[Move], step: int) -> None:
+        """Make the moves of a step and remember their terms."""
+        for move in moves:
+            for name, value in {**move.terms, "loss": move.loss}.items():
+                self.names.append((step, move.player, name))
+                self.values.append(value.detach().float())
+
+    def tell(self, log: "Log | None") -> None:
+        """Hand their means over all processes to the log of the process that has one, if all are finite.
+
+        Raises:
+            ArzhangError: One is not.
+        """
+        if not self.names:
+            return
+        names, totals = self.names, processes.total(torch.stack(self.values))
+        self.names, self.values = [], []
+        means = (totals.cpu().double() / processes.size()).tolist()
+        for (step, player, name), value in zip(names, means, strict=True):
+            if not math.isfinite(value):
+                raise _nonsense(f"In step {step + 1} the term {name!r} of the {player} became {value}.", self.folder)
+            if log and name != "loss":
+                log.add(name, value)
 
 
 class Log:
@@ -315,10 +415,9 @@ class Log:
         kept = [f"{line}\n" for line in lines if _step_of(line) <= step]
         write_whole(path, "".join(kept).encode())
 
-    def add(self, terms: Iterable[tuple[str, float]]) -> None:
-        """Remember the terms of one step, by name."""
-        for name, value in terms:
-            self.terms.setdefault(name, []).append(value)
+    def add(self, name: str, value: float) -> None:
+        """Remember a term."""
+        self.terms.setdefault(name, []).append(value)
 
     def write(self, step: int, **more: float) -> str:
         """Write a line and return it in short."""
@@ -375,7 +474,7 @@ def _look(
     state: State, judge: translation.Judge, log: Log | None, *, run: Run, folder: Path, device: torch.device
 ) -> None:
     """Judge what has been learnt, together, and write it into the log, the samples and the report."""
-    judged = state.average.module if state.average else state.game
+    judged = state.average or state.game
     judgement = judge(cast("Any", judged.eval()), device)  # or a spectral norm, say, would go on while it is judged
     if not math.isfinite(judgement.value):
         raise _nonsense(f"After step {state.step} the held-out error is {judgement.value}.", folder)
@@ -395,11 +494,12 @@ def _look(
     state.game.train()
 
 
-def _keep(state: State, log: Log | None, *, run: Run, folder: Path) -> None:
+def _keep(state: State, terms: Terms, log: Log | None, *, run: Run, folder: Path) -> None:
     """Save what has been learnt, if all of it is finite, and remove the checkpoints that are no longer needed.
 
     The process that has the log does so, and the others wait.
     """
+    terms.tell(log)
     checkpoints = folder / "checkpoints"
     if log and state.step not in {0, *checkpoint.steps(checkpoints)}:
         tensors = parts(state)
@@ -407,7 +507,13 @@ def _keep(state: State, log: Log | None, *, run: Run, folder: Path) -> None:
             for name, tensor in named.items():
                 if not tensor.isfinite().all():
                     raise _nonsense(f"After step {state.step} {name} of the {part} is not finite.", folder)
-        values = {"best": state.best, "origin": state.origin, "processes": processes.size(), "terms": log.terms}
+        values = {
+            "best": state.best,
+            "origin": state.origin,
+            "processes": processes.size(),
+            "scaler": state.scaler.state_dict(),
+            "terms": log.terms,
+        }
         checkpoint.save(checkpoints, step=state.step, parts=tensors, state=values)
         _prune(state, run, folder)
     processes.wait()
@@ -416,21 +522,6 @@ def _keep(state: State, log: Log | None, *, run: Run, folder: Path) -> None:
 def _prune(state: State, run: Run, folder: Path) -> None:
     best = state.best["step"] if state.best else None
     checkpoint.prune(folder / "checkpoints", newest=state.step, keep=run.keep, best=best)
-
-
-def _terms(moves: Iterable[Move], step: int, folder: Path) -> list[tuple[str, float]]:
-    """Make the moves of a step, and return their terms, by name, as means over all processes."""
-    named = [
-        (move.player, name, value.detach())
-        for move in moves
-        for name, value in {**move.terms, "loss": move.loss}.items()
-    ]
-    numbers = processes.total(torch.stack([value.float() for _, _, value in named]))
-    means = (numbers.cpu().double() / processes.size()).tolist()
-    for (player, name, _), value in zip(named, means, strict=True):
-        if not math.isfinite(value):
-            raise _nonsense(f"In step {step + 1} the term {name!r} of the {player} became {value}.", folder)
-    return [(name, value) for (_, name, _), value in zip(named, means, strict=True) if name != "loss"]
 
 
 def _nonsense(found: str, folder: Path) -> ArzhangError:

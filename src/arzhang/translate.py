@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from arzhang import checkpoint, config, images
 from arzhang.images import Picture
-from arzhang.inference import Precision, hold_weights, pick_device, shared_statistics
+from arzhang.inference import Precision, computing, hold_weights, pick_device, shared_statistics
 from arzhang.run import Run
 from arzhang.types import ArzhangError, MisuseError
 
@@ -41,7 +41,7 @@ class Translator:
             and ``target_channels``.
         run: The run that it was trained in.
         device: Where it computes.
-        precision: Of convolutions; bfloat16 rounds the game's weights. Norms take their statistics in float32.
+        precision: Of convolutions; 16 bits round the game's weights. Norms take their statistics in float32.
         compile: Whether to compile the networks, for the first shape of a batch that comes a second time: one picture
             never waits for the compiler. All other shapes, what is noisy and tiles are computed without.
     """
@@ -58,8 +58,8 @@ class Translator:
         for name in ("translate", "multiple", "source_channels", "target_channels"):
             if not hasattr(game, name):
                 raise MisuseError(f"{type(game).__name__} does not translate pictures: it has no {name!r}.")
-        if precision not in {"float32", "bfloat16"}:
-            raise MisuseError(f"There is no precision {precision!r}; ask for float32 or bfloat16.")
+        if precision not in get_args(Precision):
+            raise MisuseError(f"There is no precision {precision!r}; ask for {', '.join(get_args(Precision))}.")
         self.game, self.run, self.device, self.precision, self.compile = game, run, device, precision, compile
         self._shapes: set[torch.Size] = set()
         self._compiled: torch.Size | None = None
@@ -111,7 +111,8 @@ class Translator:
     ) -> Float[Tensor, "B Co H W"]:
         with (
             _compiling(enabled=compiled) if self.compile else nullcontext(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+            computing(self.precision, self.device) as autocast,
+            autocast,
         ):
             source = source.to(self.device, memory_format=torch.channels_last)
             translated: Tensor = self.game.translate(source, noise=noise)
@@ -147,7 +148,7 @@ def load(
         run: A run's folder, or one that holds just a ``config.json`` and a ``model.safetensors``.
         which: The newest checkpoint, or the one with the best held-out figure.
         device: Where it computes: cpu, cuda, or auto.
-        precision: float32, or bfloat16, which is faster and rounds.
+        precision: float32; tf32 (NVIDIA GPUs), bfloat16 and float16 are faster and round.
         compile: Whether to compile the networks; see `Translator`.
 
     Raises:

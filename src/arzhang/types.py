@@ -44,8 +44,22 @@ class Batch(Mapping[str, Tensor]):
         return cls({name: torch.stack([example[name] for example in examples]) for name in examples[0]})
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the same batch on another device."""
-        return Batch({name: tensor.to(device, non_blocking=True) for name, tensor in self.items()})
+        """Return the same batch on another device; what goes to a GPU is copied while both go on."""
+        if device.type != "cuda":
+            return Batch({name: tensor.to(device) for name, tensor in self.items()})
+        return Batch({name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in self.items()})
+
+    def split(self, parts: int) -> list["Batch"]:
+        """Return equal parts, one after another.
+
+        Raises:
+            MisuseError: It cannot be divided so.
+        """
+        length = len(next(iter(self.values())))
+        if length % parts:
+            raise MisuseError(f"A batch of {length} has no {parts} equal parts: give --batch a multiple.")
+        split = [tensor.split(length // parts) for tensor in self.values()]
+        return [Batch(dict(zip(self, part, strict=True))) for part in zip(*split, strict=True)]
 
     def __getattr__(self, name: str) -> Tensor:
         tensors: dict[str, Tensor] = self.__dict__.get("_tensors", {})

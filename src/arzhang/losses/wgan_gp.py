@@ -38,7 +38,8 @@ def _penalty(
     generator: torch.Generator,
 ) -> Scalar:
     device = "cuda" if real.is_cuda else "cpu"  # the meta device knows no autocast
-    with torch.autocast(device, enabled=False):  # second derivatives need full precision
+    # Second derivatives need full precision, and do not go through what is compiled.
+    with torch.autocast(device, enabled=False), torch.compiler.set_stance("force_eager"):
         u = torch.rand(len(real), 1, 1, 1, generator=generator, device=generator.device).to(real)
         between = torch.lerp(real, fake.to(real), u).detach().requires_grad_()
         values = critic(between).mean(dim=(1, 2, 3))
