@@ -15,20 +15,25 @@ room = "models"
 class Config:
     """A painter."""
 
+    moves: int = 1
+    """How often it moves in a round."""
+
     def build(self):
-        return Painter()
+        return Painter(self.moves)
 
 
 class Painter(nn.Module):
     players: Mapping[str, tuple[str, ...]] = {"painter": ("network",)}
 
-    def __init__(self) -> None:
+    def __init__(self, moves: int) -> None:
         super().__init__()
+        self.moves = moves
         self.network = nn.Conv2d(3, 3, 3, padding=1)
 
     def play(self, batch: Batch) -> Iterator[Move]:
-        loss = (self.network(batch.source) - batch.target).square().mean()
-        yield Move(player="painter", loss=loss, terms={"error": loss.detach()})
+        for _ in range(self.moves):
+            loss = (self.network(batch.source) - batch.target).square().mean()
+            yield Move(player="painter", loss=loss, terms={"error": loss.detach()})
 
     @torch.no_grad()
     def translate(self, source, *, noise=None):

@@ -50,6 +50,17 @@ def run(network, x, *, seed=None):
         return network(x)
 
 
+@pytest.mark.parametrize(("precision", "kind"), [("float32", "ieee"), ("tf32", "tf32")])
+def test_a_precision_is_that_of_products_on_gpus_while_it_lasts(precision, kind):
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [each.fp32_precision for each in kinds]
+    with inference.computing(precision, torch.device("cuda")):
+        assert [each.fp32_precision for each in kinds] == [kind, kind]
+    assert [each.fp32_precision for each in kinds] == before
+    with inference.computing(precision, torch.device("cpu")):
+        assert [each.fp32_precision for each in kinds] == before
+
+
 @pytest.mark.usefixtures("mode", "untouched")
 def test_a_picture_does_not_depend_on_those_beside_it(network):
     x = pictures(3, 3, 32, 64)

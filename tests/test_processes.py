@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from test_train import pairs
 
-from arzhang import images, rng
+from arzhang import images, processes, rng
 from arzhang.loading import batches
 from arzhang.report import translation
 from arzhang.types import MisuseError
@@ -167,6 +167,24 @@ def test_a_batch_in_parts_teaches_two_processes_what_the_whole_does(forks, tmp_p
     for part in ("model", "ema", "optimiser"):
         whole, divided = (load_file(tmp_path / name / f"checkpoints/00000006/{part}.safetensors") for name in "12")
         torch.testing.assert_close(divided, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_stay_apart_until_the_last_part():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        game = torch.nn.Sequential(torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1)))
+        with processes.apart(game):
+            assert not game[0].require_backward_grad_sync
+        assert game[0].require_backward_grad_sync
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_the_log_does_not_depend_on_when_three_processes_save(forks, tmp_path):
+    for every in (3, 100):
+        flags = f"{RANDOM} {FACADES} --batch 6 --steps 22 --log-every 20 --checkpoint-every {every}"
+        go(forks, tmp_path / str(every), flags, processes=3)
+    assert log(tmp_path / "3") == log(tmp_path / "100")
 
 
 class Numbers:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import painter
@@ -21,9 +22,10 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import arzhang
-from arzhang import checkpoint, config, images, rng
+from arzhang import checkpoint, config, images, inference, rng
 from arzhang.data import facade, paired
 from arzhang.loading import batches
 from arzhang.losses import __all__ as losses
@@ -31,7 +33,7 @@ from arzhang.models import pix2pix
 from arzhang.networks import _layers, patchgan, unet
 from arzhang.report import translation
 from arzhang.run import Adam, Run
-from arzhang.train import begin, play, train
+from arzhang.train import Terms, _follow, begin, play, train
 from arzhang.types import ArzhangError, Batch, MisuseError, Move
 
 room = "models"  # this file is a plug-in, too: see Config below
@@ -616,7 +618,39 @@ def test_a_gradient_that_is_scaled_beyond_its_range_moves_nobody_and_halves_the_
 
 def test_tf32_is_for_gpus(tmp_path):
     with pytest.raises(MisuseError, match=r"tf32 is of NVIDIA GPUs, and this computes on cpu: give another --precis"):
-        go(small(precision="tf32"), tmp_path)
+        go(small(precision="tf32"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where a number is asked for, since a GPU would have to finish first."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function is not torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("adversarial", ["vanilla", "wgan-gp"])
+def test_no_step_waits_for_a_number(tmp_path, adversarial, precision):
+    state = begin(small(model={"adversarial": adversarial}, precision=precision, ema=0.5), torch.device("cpu"))
+    batch = Batch({name: torch.rand(1, 3, 32, 32) for name in ("source", "target")})
+    seen = Terms(tmp_path)
+    with inference.computing(precision, torch.device("cpu")) as autocast, NoWaiting():
+        seen.add(play(state.game, batch, state.optimisers, rate=1e-3, autocast=autocast, scaler=state.scaler), 0)
+        _follow(state.average, state.game, decay=0.5, step=1)
+    assert {name for _, _, name in seen.names} >= {"d", "g", "l1", "loss"}
+    with pytest.raises(AssertionError), NoWaiting():
+        seen.values[0].item()
+
+
+def test_terms_are_as_they_were_when_they_were_added(tmp_path):
+    seen, buffer, told = Terms(tmp_path), torch.zeros(()), []
+    for step in range(3):
+        buffer.fill_(step)
+        seen.add([Move(player="one", loss=torch.ones(()), terms={"count": buffer})], step)
+    seen.tell(SimpleNamespace(add=lambda name, value: told.append((name, value))))
+    assert told == [("count", 0.0), ("count", 1.0), ("count", 2.0)]
 
 
 def test_a_batch_in_parts_teaches_what_the_whole_does(tmp_path, monkeypatch):
@@ -639,8 +673,10 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(tmp_path, monkeypatch):
 def test_parts_of_a_batch_are_for_one_player_and_equal(tmp_path):
     with pytest.raises(MisuseError, match="asks for one player, and here are discriminator, generator"):
         go(small(batch=4, accumulate=2), tmp_path)
-    with pytest.raises(MisuseError, match=r"A batch of 4 has no 3 equal parts: give --batch a multiple"):
+    with pytest.raises(MisuseError, match=r"batch of 4 .* 1 processes and there into 3 equal parts: .* multiple of 3"):
         go(replace(small(batch=4, accumulate=3), model=painter.Config()), tmp_path)
+    with pytest.raises(MisuseError, match="asks for one move a round"):
+        go(replace(small(batch=4, accumulate=2), model=painter.Config(moves=2)), tmp_path)
 
 
 @pytest.mark.parametrize(("adversarial", "depth"), [("vanilla", 5), ("wgan-gp", 4)])

@@ -18,7 +18,7 @@ from arzhang.rng import seed_of
 from arzhang.types import MisuseError
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-"""What convolutions and products compute in: IEEE float32, its factors rounded to 10 bits, or 16 bits by autocast."""
+"""What convolutions and products compute in: IEEE float32, its factors rounded to 11 bits, or 16 bits by autocast."""
 HALVES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 Norm = Callable[[Float[Tensor, "B C H W"]], Float[Tensor, "B C H W"]]
 
@@ -39,26 +39,35 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-@contextmanager
-def computing(precision: Precision, device: torch.device) -> Iterator[torch.autocast]:
-    """Make products on NVIDIA GPUs what a precision says, and give the autocast to enter around forward passes.
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Refuse what a device does not know.
 
     Raises:
-        MisuseError: tf32 is asked of a device that does not know it.
+        MisuseError: tf32 is asked of something else than an NVIDIA GPU.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise MisuseError(f"tf32 is of NVIDIA GPUs, and this computes on {device}: give another --precision.")
+
+
+@contextmanager
+def computing(precision: Precision, device: torch.device) -> Iterator[torch.autocast]:
+    """Make products on NVIDIA GPUs, in all threads, what a precision says; give the autocast for forward passes.
 
     Example:
         >>> with computing("bfloat16", torch.device("cpu")) as autocast, autocast:
         ...     nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 1, 1)).dtype
         torch.bfloat16
     """
-    if precision == "tf32" and device.type != "cuda":
-        raise MisuseError(f"tf32 is of NVIDIA GPUs, and this computes on {device}: give another --precision.")
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    backends: Any = torch.backends
+    kinds = (backends.cuda.matmul, backends.cudnn.conv) if device.type == "cuda" else ()
+    before = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:
         yield torch.autocast(device.type, HALVES.get(precision), enabled=precision in HALVES)
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for kind, earlier in zip(kinds, before, strict=True):
+            kind.fp32_precision = earlier
 
 
 def hold_weights(network: nn.Module, *, precision: Precision) -> None:

@@ -57,7 +57,7 @@ class Run:
     batch: int = 1
     """Examples in a batch."""
     accumulate: int = 1
-    """Parts of each process's batch that are learnt one after another, to save memory; for games of one player."""
+    """Parts of a process's batch that are learnt one after another, to save memory; for one player with one move."""
     seed: int = 0
     """What all randomness is a function of."""
     ema: float = 0.0
@@ -92,8 +92,6 @@ class Run:
             value, least = getattr(self, name), int(name != "workers")
             if value is not None and value < least:
                 raise MisuseError(f"{name} is {value}; it should be at least {least}.")
-        if self.batch % self.accumulate:
-            raise MisuseError(f"A batch of {self.batch} has no {self.accumulate} equal parts: give --batch a multiple.")
         adam = self.optimiser
         if not 0 <= adam.rate < math.inf:
             raise MisuseError(f"optimiser.rate is {adam.rate}; it should be a number of at least 0.")

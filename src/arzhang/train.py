@@ -6,6 +6,7 @@ else's, that player's optimiser steps, and the game resumes.
 
 import copy
 import fcntl
+import itertools
 import json
 import math
 import platform
@@ -32,7 +33,7 @@ from arzhang import checkpoint, config, plugins, processes, report, rng
 from arzhang.allocator import keep_memory
 from arzhang.checkpoint import Checkpoint
 from arzhang.files import write_whole
-from arzhang.inference import computing, pick_device
+from arzhang.inference import check_precision, computing, pick_device
 from arzhang.loading import batches
 from arzhang.report import translation
 from arzhang.run import Run, changed, from_recipe
@@ -114,6 +115,7 @@ def train(
     run.check()
     keep_memory()
     with processes.joined(pick_device(run.device)) as device:
+        check_precision(run.precision, device)
         splits = run.data.build(seed=run.seed)
         torch.manual_seed(rng.seed_of(run.seed, "weights"))
         state = begin(run, device)
@@ -196,11 +198,11 @@ def _go_on(
                 rate=rate,
                 autocast=autocast,
                 scaler=state.scaler,
-                parts=run.accumulate,
+                divide=run.accumulate,
             )
             terms.add(moves, state.step)
             if state.average:
-                follow(state.average, state.game, decay=run.ema, step=state.step)
+                _follow(state.average, state.game, decay=run.ema, step=state.step)
             state.step += 1
             last = state.step == length
             judged = last or state.step % run.judge_every == 0
@@ -229,7 +231,7 @@ def play(
     rate: float,
     autocast: torch.autocast,
     scaler: GradScaler = UNSCALED,
-    parts: int = 1,
+    divide: int = 1,
 ) -> Iterator[Move]:
     """Play one round: yield each move, then make it, moving that player's parameters and nobody else's.
 
@@ -240,20 +242,25 @@ def play(
         rate: Their learning rate.
         autocast: What forward passes compute in.
         scaler: What keeps gradients in the range of their numbers.
-        parts: Parts of the batch that are played one after another; the one player then moves by the mean gradient.
+        divide: Into how many parts, played one after another; the one player then moves by the mean gradient.
+
+    Raises:
+        MisuseError: A batch is divided in whose parts there are several moves, each of which answers the one before.
     """
-    for number, part in enumerate(batch.split(parts), start=1):
-        turns, last = game.play(part), number == parts
-        while True:
+    for number, part in enumerate(batch.split(divide), start=1):
+        turns, last = game.play(part), number == divide
+        for count in itertools.count():
             with autocast, nullcontext() if last else processes.apart(cast("nn.Module", game)):
                 move = next(turns, None)
             if move is None:
                 break
+            if count and divide > 1:
+                raise MisuseError("To accumulate gradients asks for one move a round: leave --accumulate out.")
             yield move
             optimiser = optimisers[move.player]
             (group,) = optimiser.param_groups
             group["lr"] = rate
-            scaler.scale(move.loss / parts).backward(inputs=group["params"])
+            scaler.scale(move.loss / divide).backward(inputs=group["params"])
             if last:
                 scaler.step(optimiser)
                 scaler.update()
@@ -263,7 +270,7 @@ def play(
 def twin(game: nn.Module, *, compile: bool = False) -> Game:  # noqa: A002
     """Return the same game, its networks compiled, if asked, and averaging their gradients over all processes.
 
-    The networks' parameters, and those of the game that was given, keep their names.
+    The game that was given stays as it is, and has the same parameters.
     """
     wrapped = {
         name: processes.averaging(cast("nn.Module", torch.compile(network)) if compile else network)
@@ -280,8 +287,14 @@ def begin(run: Run, device: torch.device) -> State:
     """Make a run's networks, from the global generator, and what moves them.
 
     Raises:
-        MisuseError: Gradients are to be accumulated, and there are several players.
+        MisuseError: Gradients are to be accumulated, and there are several players, or no equal parts.
     """
+    pieces = run.accumulate * processes.size()
+    if run.batch % pieces:
+        raise MisuseError(
+            f"A batch of {run.batch} cannot be divided among {processes.size()} processes and there into "
+            f"{run.accumulate} equal parts: give --batch a multiple of {pieces}."
+        )
     game = run.model.build().to(device).train()
     players = cast("Game", game).players
     if run.accumulate > 1 and len(players) > 1:
@@ -307,8 +320,8 @@ def begin(run: Run, device: torch.device) -> State:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, game: nn.Module, *, decay: float, step: int) -> None:
-    """Move the average towards the weights; at first faster than ``decay`` says, so as to forget where they began."""
+def _follow(average: nn.Module, game: nn.Module, *, decay: float, step: int) -> None:
+    """Move the average towards the weights: the first time all the way, then for a while faster than ``decay`` says."""
     decay = min(decay, (1 + step) / (10 + step)) if step else 0.0
     torch._foreach_lerp_([*average.parameters()], [*game.parameters()], 1 - decay)
     for mine, now in zip(average.buffers(), game.buffers(), strict=True):
@@ -376,7 +389,7 @@ class Terms:
         for move in moves:
             for name, value in {**move.terms, "loss": move.loss}.items():
                 self.names.append((step, move.player, name))
-                self.values.append(value.detach().float())
+                self.values.append(value.detach().to(torch.float32, copy=True))  # a game may go on to change it
 
     def tell(self, log: "Log | None") -> None:
         """Hand their means over all processes to the log of the process that has one, if all are finite.
@@ -386,9 +399,10 @@ class Terms:
         """
         if not self.names:
             return
-        names, totals = self.names, processes.total(torch.stack(self.values))
+        # In float64, since gloo adds up in an order that depends on how many there are, and resume is exact.
+        names, totals = self.names, processes.total(torch.stack(self.values).double())
         self.names, self.values = [], []
-        means = (totals.cpu().double() / processes.size()).tolist()
+        means = (totals.cpu() / processes.size()).tolist()
         for (step, player, name), value in zip(names, means, strict=True):
             if not math.isfinite(value):
                 raise _nonsense(f"In step {step + 1} the term {name!r} of the {player} became {value}.", self.folder)
@@ -475,7 +489,8 @@ def _look(
 ) -> None:
     """Judge what has been learnt, together, and write it into the log, the samples and the report."""
     judged = state.average or state.game
-    judgement = judge(cast("Any", judged.eval()), device)  # or a spectral norm, say, would go on while it is judged
+    with computing("float32", device):
+        judgement = judge(cast("Any", judged.eval()), device)  # or a spectral norm, say, would go on while it is judged
     if not math.isfinite(judgement.value):
         raise _nonsense(f"After step {state.step} the held-out error is {judgement.value}.", folder)
     if state.best is None or judgement.value < state.best["value"]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from arzhang import checkpoint, config, images
 from arzhang.images import Picture
-from arzhang.inference import Precision, computing, hold_weights, pick_device, shared_statistics
+from arzhang.inference import Precision, check_precision, computing, hold_weights, pick_device, shared_statistics
 from arzhang.run import Run
 from arzhang.types import ArzhangError, MisuseError
 
@@ -60,6 +60,7 @@ class Translator:
                 raise MisuseError(f"{type(game).__name__} does not translate pictures: it has no {name!r}.")
         if precision not in get_args(Precision):
             raise MisuseError(f"There is no precision {precision!r}; ask for {', '.join(get_args(Precision))}.")
+        check_precision(precision, device)
         self.game, self.run, self.device, self.precision, self.compile = game, run, device, precision, compile
         self._shapes: set[torch.Size] = set()
         self._compiled: torch.Size | None = None

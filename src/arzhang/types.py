@@ -44,7 +44,7 @@ class Batch(Mapping[str, Tensor]):
         return cls({name: torch.stack([example[name] for example in examples]) for name in examples[0]})
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the same batch on another device; what goes to a GPU is copied while both go on."""
+        """Return the same batch on another device; nobody waits until it has come to a GPU."""
         if device.type != "cuda":
             return Batch({name: tensor.to(device) for name, tensor in self.items()})
         return Batch({name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in self.items()})
@@ -52,13 +52,11 @@ class Batch(Mapping[str, Tensor]):
     def split(self, parts: int) -> list["Batch"]:
         """Return equal parts, one after another.
 
-        Raises:
-            MisuseError: It cannot be divided so.
+        Example:
+            >>> [part.source for part in Batch({"source": torch.arange(4)}).split(2)]
+            [tensor([0, 1]), tensor([2, 3])]
         """
-        length = len(next(iter(self.values())))
-        if length % parts:
-            raise MisuseError(f"A batch of {length} has no {parts} equal parts: give --batch a multiple.")
-        split = [tensor.split(length // parts) for tensor in self.values()]
+        split = [tensor.chunk(parts) for tensor in self.values()]
         return [Batch(dict(zip(self, part, strict=True))) for part in zip(*split, strict=True)]
 
     def __getattr__(self, name: str) -> Tensor:

@@ -40,7 +40,8 @@ def _penalty(
     device = "cuda" if real.is_cuda else "cpu"  # the meta device knows no autocast
     # Second derivatives need full precision, and do not go through what is compiled.
     with torch.autocast(device, enabled=False), torch.compiler.set_stance("force_eager"):
-        u = torch.rand(len(real), 1, 1, 1, generator=generator, device=generator.device).to(real)
+        u = torch.rand(len(real), 1, 1, 1, generator=generator, device=generator.device)
+        u = (u.pin_memory() if real.is_cuda and u.is_cpu else u).to(real, non_blocking=True)
         between = torch.lerp(real, fake.to(real), u).detach().requires_grad_()
         values = critic(between).mean(dim=(1, 2, 3))
         (slopes,) = torch.autograd.grad(values.sum(), between, create_graph=True)
