@@ -14,7 +14,7 @@ from typing import Any
 
 from arzhang.types import MisuseError
 
-ROOMS = ("recipes", "models", "data", "networks", "losses")
+ROOMS = ("recipes", "models", "data", "networks", "losses", "features", "metrics")
 _joined: dict[tuple[str, str], ModuleType] = {}
 
 

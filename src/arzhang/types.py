@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 
@@ -125,6 +125,54 @@ class Splits:
     held_out: Dataset
 
 
+@runtime_checkable
+class Extractor(Protocol):
+    """Looks at pictures and says in numbers what it sees; an ``nn.Module`` in evaluation mode that learns no more.
+
+    ``prepare`` is of one picture of any size, so that pictures of many sizes are resized each by itself, in parallel.
+    What it returns is stacked and given to the call, which answers by name: ``features``, and ``logits`` where it is a
+    classifier.
+    """
+
+    name: str
+    """The name of its file, and with it what its figures are called."""
+    provenance: Mapping[str, str]
+    """What a figure is not comparable without: the SHA-256 of the weights, the rule of resizing, the layer."""
+
+    def prepare(self, picture: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "C h w"]:
+        """Resize and normalise one RGB picture."""
+
+    def __call__(self, prepared: Float[Tensor, "B C h w"]) -> Mapping[str, Float[Tensor, "B D"]]:
+        """Return features (B x D), and logits (B x K) if it classifies."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A figure, as it should be told: with an interval, how that was found, and what it rests on.
+
+    Args:
+        name: What the figure is called, such as ``fid``, ``fd-squeezenet`` or ``precision``.
+        value: The figure.
+        interval: Where it lies with a certainty of 95 %; None where that is not known.
+        method: How the interval was found, or why there is none.
+        n: How many of what, such as ``{"real": 10000, "fake": 5000}``.
+        higher_is_better: None where neither is.
+        unit: Its unit, empty for none.
+        seed: Of what was drawn, if anything was.
+        remarks: Sentences that a reader has to know, such as that there are fewer samples than dimensions.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    method: str
+    n: Mapping[str, int]
+    higher_is_better: bool | None
+    unit: str = ""
+    seed: int | None = None
+    remarks: tuple[str, ...] = ()
+
+
 # A Config is a frozen dataclass that says everything about one thing and builds it. It is called ``Config`` in that
 # thing's file, whose name is the thing's: ``arzhang.networks.unet.Config().build(inputs=3, outputs=3)``. The kinds:
 
@@ -151,6 +199,14 @@ class GeneratorConfig(Protocol):
 
     def build(self, *, inputs: int, outputs: int) -> nn.Module:
         """Make the network for these numbers of channels."""
+
+
+@runtime_checkable
+class ExtractorConfig(Protocol):
+    """Builds an extractor, with its weights."""
+
+    def build(self) -> Extractor:
+        """Load the weights and make the network."""
 
 
 @runtime_checkable
