@@ -7,11 +7,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor
+
+from arzhang import downloads
 
 
 @final
@@ -77,7 +78,7 @@ def _reserve(size: int, *, in_memory: bool) -> Tensor | None:
             store = torch.empty(size, dtype=torch.uint8)
             store.share_memory_()
             return store
-        folder = Path(os.environ.get("ARZHANG_CACHE", "~/.cache/arzhang")).expanduser()
+        folder = downloads.cache()
         folder.mkdir(parents=True, exist_ok=True)
         if size > shutil.disk_usage(folder).free:
             return None
