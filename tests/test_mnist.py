@@ -1,0 +1,168 @@
+"""MNIST from IDX files that are whole, compressed, truncated, swapped or others; scikit-learn's digits beside it."""
+
+import gzip
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from arzhang.data import digits, mnist
+from arzhang.downloads import sha256
+from arzhang.types import ArzhangError, MisuseError
+
+SHARED = Path(os.environ.get("ARZHANG_DATA", Path(__file__).parents[1] / "../shared/data"))
+NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
+def idx(array, magic=None):
+    header = np.array([magic or 0x0800 + array.ndim, *array.shape], ">u4")
+    return header.tobytes() + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six digits to learn from and three to be judged on."""
+    for split, count in (("train", 6), ("t10k", 3)):
+        draw = np.random.default_rng(count)
+        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(idx(draw.integers(0, 256, (count, 28, 28))))
+        (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(idx(np.arange(count)))
+    return tmp_path
+
+
+def build(folder, **values):
+    return mnist.Config(root=folder, **values).build(seed=0)
+
+
+def test_digits_come_with_their_labels(folder):
+    train = build(folder).train
+    drawn = np.random.default_rng(6).integers(0, 256, (6, 28, 28))
+    example = train.example(4, None)
+    assert example["image"].shape == (1, 28, 28)
+    np.testing.assert_allclose(example["image"][0], drawn[4] / 127.5 - 1, atol=1e-6)
+    assert example["label"].item() == 4
+    assert [train.name(0), build(folder).held_out.name(2)] == ["train 0", "t10k 2"]
+    assert build(folder, size=40).train.example(4, None)["image"].shape == (1, 40, 40)
+
+
+def test_compressed_and_plain_files_are_the_same(folder):
+    plain = build(folder).train
+    for name in NAMES[:2]:
+        path = folder / name
+        (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert torch.equal(build(folder).train.pictures, plain.pictures)
+
+
+@pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="the shared data is not on this machine")
+def test_the_real_files_are_the_published_ones_and_hold_what_they_should():
+    splits = build(SHARED / "mnist")
+    assert (len(splits.train), len(splits.held_out)) == (60_000, 10_000)
+    assert splits.train.labels[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
+    assert splits.train.pictures.double().mean().item() / 255 == pytest.approx(0.1307, abs=1e-4)
+    for file in mnist.PUBLISHED.values():
+        path = SHARED / "mnist" / file.name
+        assert (sha256(path), path.stat().st_size) == (file.sha256, file.size)
+
+
+def change(name, alter):
+    def damage(folder):
+        path = folder / name
+        path.write_bytes(alter(path.read_bytes()))
+
+    return damage
+
+
+def swap(one, other):
+    def damage(folder):
+        contents = (folder / one).read_bytes(), (folder / other).read_bytes()
+        (folder / other).write_bytes(contents[0])
+        (folder / one).write_bytes(contents[1])
+
+    return damage
+
+
+def swap_splits(folder):
+    for train, test in zip(NAMES[:2], NAMES[2:], strict=True):
+        swap(train, test)(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (
+            change(NAMES[0], lambda b: b[:-1]),
+            r"train-images\S+ announces 6 x 28 x 28 bytes and 4,703 follow.* truncated",
+        ),
+        (change(NAMES[0], lambda b: b + b"x"), "announces 6 x 28 x 28 bytes and 4,705 follow"),
+        (change(NAMES[0], lambda b: b[:10]), r"announces 6 x 0 x 0 bytes and 0 follow"),
+        (change(NAMES[0], lambda _: idx(np.zeros((0, 28, 28)))), "announces 0 x 28 x 28 .* more than none"),
+        (
+            change(NAMES[1], lambda _: b""),
+            r"train-labels\S+ begins with nothing \(no IDX file of bytes\), where 00 00 08 01",
+        ),
+        (
+            change(NAMES[2], lambda b: b"\x89PNG" + b),
+            r"t10k-images\S+ begins with 89 50 4e 47 \(no IDX file of bytes\)",
+        ),
+        (change(NAMES[3], lambda b: gzip.compress(b)[:-12]), r"t10k-labels\S+ cannot be read .*truncated"),
+        (change(NAMES[3], lambda b: gzip.compress(b)[:20] + b"xxxx"), r"t10k-labels\S+ cannot be read"),
+        (change(NAMES[1], lambda _: idx(np.arange(5))), r"holds 6 pictures and \S+ 5 labels"),
+        (change(NAMES[0], lambda _: idx(np.zeros((6, 32, 32)))), "holds pictures of 32 x 32 pixels, where 28 x 28"),
+        (
+            swap(NAMES[0], NAMES[1]),
+            r"train-images\S+ begins with 00 00 08 01 \(labels\), where 00 00 08 03 \(pictures\)",
+        ),
+        (swap(NAMES[0], NAMES[2]), r"holds 3 pictures and \S+ 6 labels, .* belong together"),
+        (swap_splits, "hold 3 digits and the test files 6, .* their names have been swapped"),
+        (
+            lambda folder: (folder / NAMES[2]).unlink(),
+            "holds neither t10k-images-idx3-ubyte nor t10k-images-idx3-ubyte.gz",
+        ),
+    ],
+)
+def test_files_that_are_not_what_they_should_be_are_named(folder, damage, said):
+    damage(folder)
+    with pytest.raises(ArzhangError, match=said):
+        build(folder)
+
+
+def test_without_a_folder_the_published_files_are_fetched(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setenv("ARZHANG_CACHE", str(cache))
+    files = {}
+    for name in NAMES:
+        path = cache / f"{name}.gz"
+        path.write_bytes(gzip.compress((folder / name).read_bytes()))
+        files[name] = replace(mnist.PUBLISHED[name], sha256=sha256(path), urls=("http://127.0.0.1:9/",))
+    monkeypatch.setattr(mnist, "PUBLISHED", files)
+    assert len(build(None).train) == 6
+    (cache / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(ArzhangError, match=r"t10k-labels-idx1-ubyte.gz \(4,542 bytes, .* with --data.root DIR"):
+        build(None)
+
+
+def test_scikit_learns_digits_are_all_there_and_a_fifth_is_held_out():
+    splits = digits.Config(size=8).build(seed=0)
+    assert (len(splits.train), len(splits.held_out)) == (1438, 359)
+    both = [*splits.train.numbers.tolist(), *splits.held_out.numbers.tolist()]
+    assert sorted(both) == list(range(1797))
+    bundled = load_digits()
+    for index in (0, 7):
+        number = int(splits.held_out.name(index).removeprefix("digit "))
+        example = splits.held_out.example(index, None)
+        assert example["label"] == bundled.target[number]
+        np.testing.assert_allclose(example["image"][0], bundled.images[number] / 8 - 1, atol=1e-6)
+    again, other = (digits.Config().build(seed=seed).held_out.numbers for seed in (0, 1))
+    assert torch.equal(again, splits.held_out.numbers)
+    assert not torch.equal(other, again)
+
+
+@pytest.mark.parametrize("kind", [mnist.Config, digits.Config])
+def test_digits_of_no_size_are_refused(kind):
+    with pytest.raises(MisuseError, match="The size is 0, and at least 1 pixel is needed"):
+        kind(size=0).build(seed=0)
