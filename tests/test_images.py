@@ -6,7 +6,9 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -644,3 +646,37 @@ def test_pil_images_go_through_unchanged():
         picture = images.from_pil(Image.fromarray(samples[..., 0] if channels == 1 else samples))
         assert np.array_equal(joined(picture), samples)
         assert np.array_equal(joined(images.from_pil(images.to_pil(picture))), samples)
+
+
+# What feature extractors look at
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_extractors_are_given_8_bits_of_three_channels(channels, depth):
+    pixels = noise(4, 5, channels, depth=depth)
+    seen = images.to_rgb(Picture(pixels=pixels, alpha=np.zeros_like(pixels[..., 0])))
+    assert seen.shape == (3, 4, 5)
+    assert seen.is_contiguous()
+    expected = pixels if depth == 8 else np.rint(pixels / 257).astype(np.uint8)
+    assert (seen.permute(1, 2, 0).numpy() == expected).all()
+
+
+def test_what_extractors_are_given_is_theirs_to_change():
+    picture = Picture(pixels=np.zeros((2, 2, 1), np.uint8), alpha=None)
+    images.to_rgb(picture).fill_(7)
+    assert picture.pixels.max() == 0
+
+
+def test_reading_in_many_threads_leaves_the_filters_of_warnings_as_they_were(tmp_path):
+    Image.fromarray(noise(9, 9, 3)).save(tmp_path / "a.png")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(40):
+            list(pool.map(images.read, [tmp_path / "a.png"] * 8))
+    assert warnings.filters == before
+    with images.quiet:
+        assert len(warnings.filters) == len(before) + 1
+        images.read(tmp_path / "a.png")
+        assert len(warnings.filters) == len(before) + 1
+    assert warnings.filters == before

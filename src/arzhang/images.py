@@ -9,12 +9,13 @@ import io
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeAlias
+from typing import Any, BinaryIO, NoReturn, TypeAlias, final
 
 import numpy as np
 import torch
@@ -76,6 +77,37 @@ class Picture:
 
     pixels: Samples
     alpha: Plane | None
+
+
+@final
+class _Quiet:
+    """Silences Pillow's warnings until the last reader in any thread is done: Python's filters belong to all of them.
+
+    If each reader set them aside by itself, one could put back what another had set, and so for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                self._before.__exit__(None, None, None)
+
+
+quiet = _Quiet()
+"""A context for whoever reads in many threads: ``with quiet: ...`` around all of it changes the filters once."""
 
 
 def find(folder: Path) -> list[Path]:
@@ -198,6 +230,17 @@ def to_tensor(picture: Picture, *, channels: int) -> Float[Tensor, "C H W"]:
     return torch.cat([image, alpha])
 
 
+def to_rgb(picture: Picture) -> UInt8[Tensor, "3 H W"]:
+    """Bring a picture to what feature extractors look at: 8 bits, 16 rounded to them, RGB without alpha.
+
+    Example:
+        >>> to_rgb(Picture(pixels=np.array([[[0], [65535]]], np.uint16), alpha=None))[:, 0].tolist()
+        [[0, 255], [0, 255], [0, 255]]
+    """
+    pixels = _eight_bits(replace(picture, alpha=None)).pixels.transpose(2, 0, 1)
+    return torch.from_numpy(np.broadcast_to(pixels, (3, *pixels.shape[1:])).copy())
+
+
 def luma(image: Float[Tensor, "C H W"]) -> Float[Tensor, "1 H W"]:
     """Return the brightness of an image (Rec. 601): its one channel, or the weighted mean of red, green and blue.
 
@@ -282,8 +325,7 @@ def _door(source: Path | Stream) -> Iterator[Stream]:
         file = source.open("rb") if isinstance(source, Path) else io.BytesIO(source.read())
     except (OSError, ValueError) as error:
         raise ArzhangError(f"{name} cannot be opened ({error}); give {_EXPECTED} that may be read.") from error
-    with file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    with file, quiet:
         try:
             yield file
         except ArzhangError as error:
