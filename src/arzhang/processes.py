@@ -72,6 +72,23 @@ def total(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def gathered(rows: Tensor) -> Tensor:
+    """Return the rows of all processes, those of the first one first; every process has to call this.
+
+    Example:
+        >>> gathered(torch.ones(2, 1)).shape
+        torch.Size([2, 1])
+    """
+    if size() == 1:
+        return rows
+    counts = torch.zeros(size(), dtype=torch.long)
+    counts[rank()] = len(rows)
+    ends = total(counts).cumsum(0).tolist()
+    whole = rows.new_zeros(ends[-1], *rows.shape[1:])
+    whole[ends[rank()] - len(rows) : ends[rank()]] = rows
+    return total(whole)
+
+
 def wait() -> None:
     """Return when every process has come here."""
     total(torch.zeros(()))
