@@ -15,12 +15,19 @@ from arzhang.run import from_recipe
 ROOT = Path(__file__).parents[1]
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
+    for path in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "CHANGELOG.md",
+        *sorted(ROOT.glob("docs/**/*.md")),
+    ]
 }
 PARSERS = {
     "train": partial(cli._parse_run, cli._Train),
     "inspect": partial(cli._parse_run, cli._Inspect),
     "translate": partial(cli._parse, cli._Translate, name="translate"),
+    "evaluate": partial(cli._parse_look, cli._Evaluate, name="evaluate"),
+    "compare": partial(cli._parse_look, cli._Compare, name="compare"),
     "check": partial(cli._parse, cli._Check, name="check"),
     "list": partial(cli._parse, cli._List, name="list"),
 }
@@ -78,8 +85,14 @@ def test_every_command_can_be_given(page, arguments):
 def test_every_flag_exists(page):
     run = from_recipe("pix2pix")
     runs = [config.select(run, "data", name) for name in plugins.names("data")]
-    kinds = (cli._Train, cli._Inspect, cli._Translate, cli._Check, cli._List)
-    known = {"help", *config._open_paths(run), *(key for run in runs for key in config.flat(run))}
+    kinds = (cli._Train, cli._Inspect, cli._Translate, cli._Evaluate, cli._Compare, cli._Looking, cli._Check, cli._List)
+    looks = [config.select(cli._Looking(), "features", name) for name in plugins.names("features")]
+    known = {
+        "help",
+        "no_cache",
+        *config._open_paths(run),
+        *(key for each in (*runs, *looks) for key in config.flat(each)),
+    }
     known |= {field.name for kind in kinds for field in fields(kind)}
     named = re.findall(r"`--([a-z][\w.-]*)", prose(page))
     assert {name.replace("-", "_") for name in named} <= known

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import arzhang
 from arzhang import checkpoint, config, images, inference, rng
-from arzhang.data import facade, paired
+from arzhang.data import digits, facade, paired
 from arzhang.loading import batches
 from arzhang.losses import __all__ as losses
 from arzhang.models import pix2pix
@@ -73,6 +73,14 @@ def terms(folder, name):
 def weights(folder, part="model"):
     path = max((folder / "checkpoints").iterdir())
     return (path / f"{part}.safetensors").read_bytes()
+
+
+def report(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def listing_of(folder):
+    return list(folder.glob("checkpoints/*"))
 
 
 def listing(folder):
@@ -171,13 +179,37 @@ def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path):
     assert best < 12  # or this test would show nothing
     assert listing(tmp_path) == [best, 12, 14]
     state = checkpoint.read(tmp_path / "checkpoints", 14).state
-    assert state["best"] == {"step": best, "value": errors[best]}
+    assert state["best"] == {
+        "step": best,
+        "value": pytest.approx(errors[best], abs=1e-6),
+        "name": "l1",
+        "higher_is_better": False,
+    }
     judge = translation.Judge.of(small().data.build(seed=0))
     for part, same in (("ema", True), ("model", False)):
         game = small().model.build()
         game.load_state_dict(load_file(tmp_path / f"checkpoints/{best:08d}/{part}.safetensors"))
         assert (judge(game, torch.device("cpu")).value == pytest.approx(errors[best], abs=1e-6)) is same
     assert arzhang.load(tmp_path, which="best").run == arzhang.load(tmp_path).run
+
+
+@pytest.mark.parametrize(("metric", "features"), [("psnr", "inception"), ("fid", "pixels")])
+def test_the_best_is_best_by_any_metric(tmp_path, metric, features):
+    changes = {"steps": 8, "judge_every": 2, "optimiser": Adam(rate=0.02), "data": facade.Config(size=32, count=4)}
+    go(small(**changes, best=metric, features=features), tmp_path)
+    name = {"psnr": "psnr", "fid": "fd-pixels"}[metric]
+    found = terms(tmp_path, f"held_out_{name}")
+    assert len(set(found.values())) == 4
+    best = (max if metric == "psnr" else min)(found, key=found.get)
+    assert checkpoint.read(tmp_path / "checkpoints", 8).state["best"]["step"] == best
+    assert any(figure["name"] == f"Best {name} so far" for figure in report(tmp_path)["figures"])
+
+
+def test_a_metric_that_cannot_be_had_is_said_before_the_first_step(tmp_path):
+    for best, said in (("pnsr", "There is no metric 'pnsr'; did you mean psnr"), ("ppl", "ppl is of a generator")):
+        with pytest.raises(MisuseError, match=said):
+            go(small(best=best), tmp_path)
+    assert not listing_of(tmp_path)
 
 
 # From Python
@@ -494,6 +526,11 @@ def test_channels_that_do_not_fit_are_a_sentence(tmp_path):
     root = pairs(tmp_path / "photos", count=3)
     with pytest.raises(MisuseError, match="source pictures have 1 channels and the model expects 3"):
         go(on_pairs(root, data={"source_channels": 1}), tmp_path / "run")
+
+
+def test_data_without_pairs_is_a_sentence(tmp_path):
+    with pytest.raises(MisuseError, match="have image and label, and to translate is learnt from source and target"):
+        go(small(data=digits.Config()), tmp_path)
 
 
 def test_names_of_files_are_text_in_the_report(tmp_path):

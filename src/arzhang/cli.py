@@ -5,32 +5,47 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version
 from inspect import cleandoc
 from pathlib import Path
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, Literal, cast, final
 
 import torch
 import tyro
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from arzhang import check, config, images, plugins, processes, summary, translate
+from arzhang import check, config, images, plugins, processes, report, summary, translate
 from arzhang.allocator import keep_memory
+from arzhang.evaluate import (
+    PAIRS,
+    SETS,
+    Evaluation,
+    compare,
+    evaluate,
+    evaluate_pairs,
+    metric,
+    report_of,
+    save_statistics,
+)
+from arzhang.features import inception
 from arzhang.inference import Precision, pick_device
+from arzhang.report import evaluation
 from arzhang.run import Run, changed, from_recipe, length_from, on_folder
 from arzhang.train import train
-from arzhang.types import ArzhangError, MisuseError
+from arzhang.types import ArzhangError, Estimate, ExtractorConfig, MisuseError
 
 USAGE = """usage: arzhang COMMAND ...
 
   train RECIPE          train, or go on training            arzhang train pix2pix-small --data.root photos/
   translate RUN INPUT   translate pictures with a run       arzhang translate runs/pix2pix-small label.png --out made/
+  evaluate REAL FAKE    judge pictures by real ones         arzhang evaluate photos/ made/ --metrics fid kid pr
+  compare A B           tell which of two is better         arzhang compare made-1/ made-2/ --reference photos/
   check DIR             audit a folder of pictures          arzhang check photos/
   inspect RECIPE        layers, sizes and memory of a run   arzhang inspect pix2pix
   list                  what there is to choose from        arzhang list
@@ -159,6 +174,99 @@ class _Translate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Looking:
+    """What evaluate and compare have in common."""
+
+    features: ExtractorConfig = inception.Config()
+    """The network that is looked through: inception, squeezenet, vgg16, alexnet, lenet or pixels."""
+    weights: Path | None = None
+    """A file (or a folder) with its weights, where they are not downloaded: the same as --features.weights."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    precision: Precision = "float32"
+    """What the network computes in."""
+    batch: int = 32
+    """Pictures that are looked at together; it changes no figure."""
+    seed: int = 0
+    """Of what metrics draw: subsets, clusters, permutations."""
+    skip_bad: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Leave out, and count, pictures that cannot be read."""
+    cache: tyro.conf.FlagCreatePairsOff[bool] = True
+    """Keep features under ARZHANG_CACHE, so that the next time takes a moment."""
+    data_root: Annotated[Path | None, tyro.conf.arg(name="data.root")] = None
+    """Where the pictures of data:NAME are."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON."""
+    plugin: tuple[str, ...] = ()
+    """Modules of your own: metrics, extractors, or the parts of a run."""
+
+    def how(self) -> dict[str, Any]:
+        """Return what evaluation takes."""
+        features = self.features
+        if self.weights:
+            if "weights" not in {field.name for field in fields(cast("Any", features))}:
+                raise MisuseError(f"{plugins.address(features)} has no weights: leave --weights out.")
+            features = replace(cast("Any", features), weights=self.weights)
+        return {
+            "features": features,
+            "device": self.device,
+            "precision": self.precision,
+            "batch": self.batch,
+            "seed": self.seed,
+            "skip_bad": self.skip_bad,
+            "cache": self.cache,
+            "data": {"root": str(self.data_root)} if self.data_root else {},
+            "track": partial(_track, description="Judging"),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Evaluate:
+    """Judge pictures by real ones, with intervals, or a run by what it held out.
+
+    A set of pictures is a folder, a zip or tar archive, an .npy or .npz file, statistics that --save-stats wrote (or
+    another program: mu and sigma), the folder of a run, which then translates what it held out, or data:NAME,
+    data:NAME/train. A run alone is judged by its own targets.
+
+    Example: arzhang evaluate photos/ made/ --metrics fid kid is prd pr dc
+    """
+
+    real: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="REAL", help_behavior_hint="(required)")] = ""
+    """The real pictures."""
+    fake: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FAKE", help_behavior_hint="")] = ""
+    """What is judged."""
+    metrics: tuple[str, ...] = ()
+    """Which figures: see `arzhang list`. By default fid kid is prd pr dc; of pairs l1 psnr ssim."""
+    pairs: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Judge each picture by the one of the same name: the two folders are what was made, and what it should be."""
+    look: Annotated[_Looking, tyro.conf.arg(name="")] = _Looking()
+    save_stats: Path | None = None
+    """Write the moments of the real pictures' features to this .npz, for use in the place of REAL."""
+    out: Path | None = None
+    """A folder for report.html and report.json, with curves, nearest neighbours, the best and the worst."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Compare:
+    """Tell which of two sets of pictures is nearer to a reference, and whether chance alone would make the difference.
+
+    Example: arzhang compare made-1/ made-2/ --reference photos/ --metrics kid --features squeezenet --weights DIR
+    """
+
+    first: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A", help_behavior_hint="(required)")] = ""
+    """A set of pictures: see `arzhang evaluate --help`."""
+    second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B", help_behavior_hint="(required)")] = ""
+    """Another."""
+    reference: Annotated[str, tyro.conf.arg(help_behavior_hint="(required)")] = ""
+    """The real pictures."""
+    metrics: tuple[str, ...] = ("fid", "kid")
+    """Which figures: see `arzhang list`."""
+    permutations: int = 99
+    """Random divisions of both sets, which show what chance does; each takes as long as the figures themselves."""
+    look: Annotated[_Looking, tyro.conf.arg(name="")] = _Looking()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Check:
     """Audit a folder of pictures: layout, sizes, modes, partners, damage, duplicates. Status 1 means a problem.
 
@@ -266,6 +374,112 @@ def _translate(arguments: Sequence[str]) -> int:
     return 1 if outcome.failed else 0
 
 
+def _evaluate(arguments: Sequence[str]) -> int:
+    command = _parse_look(_Evaluate, arguments, name="evaluate")
+    if not command.real:
+        raise MisuseError("Name two sets of pictures, the real ones first: `arzhang evaluate photos/ made/`; or a run.")
+    if command.save_stats and (command.pairs or command.save_stats.suffix != ".npz"):
+        raise MisuseError("--save-stats is of a set of pictures, and writes an .npz: leave it out, or name one.")
+    if command.pairs and command.look.weights:
+        raise MisuseError("Pairs are not looked at through --features: leave --weights out.")
+    how = command.look.how()
+    with processes.joined(pick_device(command.look.device)):
+        made = _judged(command, how)
+        if processes.rank():
+            return 0
+    if command.look.json:
+        print(json.dumps(report.plain({"estimates": made.estimates, "provenance": made.provenance})))
+    else:
+        console = Console()
+        console.print(_figures(made.estimates))
+        _print_facts(console, made.estimates, made.provenance)
+    if command.save_stats:
+        if not made.sets:
+            raise MisuseError("Figures of pairs have no statistics to save: leave --save-stats out.")
+        save_statistics(made.sets[0], command.save_stats)
+    if command.out:
+        title = Path(command.fake or command.real).name
+        page = report.write(report_of(made, title=title, how=how), command.out)
+        print(page, file=sys.stderr if command.look.json else sys.stdout)
+    return 0
+
+
+def _judged(command: _Evaluate, how: Mapping[str, Any]) -> Evaluation:
+    if command.pairs:
+        if not command.fake:
+            raise MisuseError("Pairs are in two folders: `arzhang evaluate --pairs made/ wanted/`.")
+        return evaluate_pairs(command.real, command.fake, metrics=command.metrics or PAIRS, **how)
+    if command.fake:
+        return evaluate(command.real, command.fake, metrics=command.metrics or SETS, **how)
+    metrics = command.metrics or PAIRS
+    of_pairs = [name for name in metrics if metric(name).asks == "pairs"]
+    of_sets = [name for name in metrics if name not in of_pairs]
+    parts = []
+    if of_pairs:
+        parts.append(evaluate_pairs(command.real, metrics=of_pairs, **how))
+    if of_sets:
+        parts.append(evaluate(command.real, metrics=of_sets, **how))
+    return Evaluation(
+        estimates=tuple(each for part in parts for each in part.estimates),
+        results={name: result for part in parts for name, result in part.results.items()},
+        provenance={key: value for part in parts for key, value in part.provenance.items()},
+        sets=parts[-1].sets,
+    )
+
+
+def _compare(arguments: Sequence[str]) -> int:
+    command = _parse_look(_Compare, arguments, name="compare")
+    if not (command.first and command.second and command.reference):
+        raise MisuseError("Name two sets and the real one: `arzhang compare made-1/ made-2/ --reference photos/`.")
+    with processes.joined(pick_device(command.look.device)):
+        compared = compare(
+            command.first,
+            command.second,
+            reference=command.reference,
+            metrics=command.metrics,
+            permutations=command.permutations,
+            **command.look.how(),
+        )
+        if processes.rank():
+            return 0
+    better = [{True: "A", False: "B", None: "open"}[each.first_is_better] for each in compared]
+    if command.look.json:
+        told = [{**report.plain(each), "better": one} for each, one in zip(compared, better, strict=True)]
+        print(json.dumps(told))
+        return 0
+    table = Table("figure", "A", "B", "A less B", "95 % interval", "chance", "better")
+    for each, one in zip(compared, better, strict=True):
+        values = [f"{figure.value:.4g}" for figure in (each.first, each.second, each.difference)]
+        table.add_row(each.difference.name, *values, _interval(each.difference), f"{each.chance:.3f}", one)
+    table.caption = "Chance: the share of random divisions of both sets that differ as much; from .05 on it is open."
+    console = Console()
+    console.print(table)
+    _print_facts(console, [each.difference for each in compared], compared[0].provenance if compared else {})
+    return 0
+
+
+def _figures(estimates: Iterable[Estimate]) -> Table:
+    table = Table("figure", "value", "95 % interval", "samples")
+    for each in estimates:
+        arrow = {True: " ↑", False: " ↓", None: ""}[each.higher_is_better]
+        value = f"{each.value:.4g} {each.unit}".rstrip()
+        table.add_row(each.name + arrow, value, _interval(each), evaluation.samples(each))
+    return table
+
+
+def _interval(estimate: Estimate) -> str:
+    return " to ".join(f"{end:.4g}" for end in estimate.interval) if estimate.interval else "not known"
+
+
+def _print_facts(console: Console, estimates: Iterable[Estimate], provenance: Mapping[str, str]) -> None:
+    for remark in dict.fromkeys(remark for each in estimates for remark in each.remarks):
+        console.print(remark, markup=False, style="yellow")
+    facts = Table("", Column(overflow="fold"), show_header=False, box=None, style="dim")
+    for key, value in provenance.items():
+        facts.add_row(key, value)
+    console.print(facts)
+
+
 def _check(arguments: Sequence[str]) -> int:
     command = _parse(_Check, arguments, name="check")
     audit = check.audit(command.folder, track=partial(_track, description="Checking"))
@@ -296,6 +510,8 @@ def _list(arguments: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "translate": _translate,
+    "evaluate": _evaluate,
+    "compare": _compare,
     "check": _check,
     "inspect": _inspect,
     "list": _list,
@@ -345,12 +561,22 @@ def _parse_run(kind: Any, arguments: Sequence[str]) -> Any:
     return _parse(kind, rest, name=name, default=kind(recipe=recipe, run=run))
 
 
+def _parse_look(kind: Any, arguments: Sequence[str], *, name: str) -> Any:
+    """Parse a command that looks through an extractor, which a flag may name."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--plugin", nargs="*", default=())
+    for module in early.parse_known_args(arguments)[0].plugin:
+        plugins.join(module)
+    look, rest = config.select_named(_Looking(), arguments)
+    return _parse(kind, rest, name=name, default=kind(look=look))
+
+
 def _track(items: Iterable[Any], *, description: str) -> Iterator[Any]:
     """Hand items on under a progress bar with a rate and the time left."""
-    items = list(items)
+    total = len(items) if isinstance(items, Sized) else None
     columns, console = (*Progress.get_default_columns(), _Rate()), Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(items, description=description)
+        yield from progress.track(items, total=total, description=description)
 
 
 @final

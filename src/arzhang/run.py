@@ -78,6 +78,12 @@ class Run:
     """Steps between checkpoints."""
     keep: int = 2
     """Newest checkpoints that are kept, besides the best."""
+    best: str = "l1"
+    """The held-out figure by which the best is chosen: l1, or any metric of pairs or sets, such as psnr or kid."""
+    features: str = "inception"
+    """What that metric looks through, if it does."""
+    weights: Path | None = None
+    """Its weights, if they are not to be downloaded."""
 
     def check(self) -> None:
         """Refuse what contradicts itself, before anything is built.

@@ -32,6 +32,7 @@ from torch.amp import GradScaler
 from arzhang import checkpoint, config, plugins, processes, report, rng
 from arzhang.allocator import keep_memory
 from arzhang.checkpoint import Checkpoint
+from arzhang.evaluate import Score
 from arzhang.files import write_whole
 from arzhang.inference import check_precision, computing, pick_device
 from arzhang.loading import batches
@@ -166,6 +167,9 @@ def _go_on(
     if saved:
         say(f"Going on from step {state.step:,} of {length:,}.")
     judge = translation.Judge.of(splits)
+    score = Score.of(run.best, features=run.features, weights=run.weights, device=device)
+    targets = [pair.target for pair in judge.pairs]
+    score(targets, targets)  # what cannot be judged is said now, and not after the first thousand steps
     log = None
     if writing:
         with _writing(folder):
@@ -213,7 +217,7 @@ def _go_on(
                 if judged:
                     terms.tell(log)
                     progress.update(task, completed=state.step, note="judging the held-out pairs")
-                    _look(state, judge, log, run=run, folder=folder, device=device)
+                    _look(state, judge, score, log, run=run, folder=folder, device=device)
             if judged or state.step % run.checkpoint_every == 0:
                 keep()
             progress.update(task, completed=state.step, note=note)
@@ -485,7 +489,14 @@ def _resume(
 
 
 def _look(
-    state: State, judge: translation.Judge, log: Log | None, *, run: Run, folder: Path, device: torch.device
+    state: State,
+    judge: translation.Judge,
+    score: Score,
+    log: Log | None,
+    *,
+    run: Run,
+    folder: Path,
+    device: torch.device,
 ) -> None:
     """Judge what has been learnt, together, and write it into the log, the samples and the report."""
     judged = state.average or state.game
@@ -493,10 +504,17 @@ def _look(
         judgement = judge(cast("Any", judged.eval()), device)  # or a spectral norm, say, would go on while it is judged
     if not math.isfinite(judgement.value):
         raise _nonsense(f"After step {state.step} the held-out error is {judgement.value}.", folder)
-    if state.best is None or judgement.value < state.best["value"]:
-        state.best = {"step": state.step, "value": judgement.value}
+    found = score(judgement.outputs, [pair.target for pair in judge.pairs])
+    known = state.best is not None and math.isfinite(state.best["value"])
+    if state.best is None or not known or (math.isfinite(found.value) and score.better(found, state.best["value"])):
+        state.best = {
+            "step": state.step,
+            "value": found.value,
+            "name": found.name,
+            "higher_is_better": found.higher_is_better,
+        }
     if log:
-        log.append({"step": state.step, "held_out_l1": judgement.value})
+        log.append({"step": state.step, f"held_out_{found.name}": found.value, "held_out_l1": judgement.value})
         judgement.save_samples(folder / "samples" / f"{state.step:08d}.png")
         page = judgement.report(
             run=config.to_dict(run),

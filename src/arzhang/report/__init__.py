@@ -12,7 +12,7 @@ from arzhang import files, images
 from arzhang.report._page import render
 from arzhang.report._parts import Curve, Figure, Panel, Report, Row, Table, plain
 
-__all__ = ["Curve", "Figure", "Panel", "Report", "Row", "Table", "overlay", "write"]
+__all__ = ["Curve", "Figure", "Panel", "Report", "Row", "Table", "overlay", "plain", "write"]
 
 LAPIS = (-0.75, -0.35, 0.55)
 GOLD = (0.95, 0.45, -0.65)

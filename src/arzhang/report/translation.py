@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arzhang import images, processes, rng
 from arzhang.report import Curve, Figure, Panel, Report, Row, Table, overlay
-from arzhang.types import Batch, Dataset, Splits
+from arzhang.types import Batch, Dataset, MisuseError, Splits
 
 MOST_PAIRS = 200
 NOISES = 8
@@ -48,7 +48,17 @@ class Judge:
 
     @classmethod
     def of(cls, splits: Splits) -> "Judge":
-        """Collect the pairs and measure the baselines: the mean training picture, and the source as it is."""
+        """Collect the pairs and measure the baselines: the mean training picture, and the source as it is.
+
+        Raises:
+            MisuseError: The examples are no pairs.
+        """
+        found = splits.held_out.example(0, None)
+        if not {"source", "target"} <= found.keys():
+            raise MisuseError(
+                f"The examples of this data have {' and '.join(found)}, and to translate is learnt from source and "
+                "target: choose data of pairs, such as --data paired, derived or facade."
+            )
         chosen = _evenly(splits.held_out)
         pairs = [Batch.stack([splits.held_out.example(index, None)]) for index in chosen]
         seen = _evenly(splits.train)
@@ -97,7 +107,7 @@ class Judgement:
 
     @property
     def value(self) -> float:
-        """The mean error, by which the best checkpoint is chosen."""
+        """The mean error."""
         return self.errors.mean().item()
 
     def save_samples(self, path: Path) -> None:
@@ -127,11 +137,11 @@ class Judgement:
                 ours,
                 *(_figure(f"L1 of {name}", errors) for name, errors in self.judge.baselines.items()),
                 Figure(
-                    name="Best L1 so far",
+                    name=f"Best {best['name']} so far".replace("l1", "L1"),
                     value=best["value"],
-                    unit=UNIT,
+                    unit=UNIT if best["name"] == "l1" else "",
                     note=f"at step {best['step']:,}; its checkpoint is kept",
-                    better="lower",
+                    better="higher" if best["higher_is_better"] else "lower",
                 ),
             ),
             tables=(
