@@ -74,6 +74,7 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
+        server.server_close()
 
 
 @pytest.fixture(autouse=True)

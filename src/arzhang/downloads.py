@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -133,11 +133,12 @@ def _download(url: str, path: Path, file: Published) -> None:
     """
     from pooch import HTTPDownloader  # noqa: PLC0415 - slow to import
 
-    with _Part(path, file) as part:
+    with _Part(path, file) as part, ExitStack() as answers:
         if part.size >= file.size:
             return
 
         def begin(response: Any, **_: Any) -> None:
+            answers.callback(response.close)  # or its socket stays open where writing fails
             if response.status_code == 200:  # all of it, and not 206, the part that was asked for
                 part.empty()
 
