@@ -9,7 +9,7 @@ import scipy.linalg
 import torch
 from scipy.spatial.distance import cdist
 
-from arzhang.metrics import cmmd, fid, fid_infinity, inception_score, kid, ppl
+from arzhang.metrics import _intervals, cmmd, fid, fid_infinity, inception_score, kid, ppl
 from arzhang.moments import Moments
 from arzhang.rng import generator
 from arzhang.types import ArzhangError, MisuseError
@@ -482,3 +482,13 @@ def test_intervals_hold_the_expectation_in_90_to_99_percent(metric, shift):
     truth = np.mean([each.value for each in found])
     held = sum(each.interval[0] <= truth <= each.interval[1] for each in found)
     assert 180 <= held <= 198
+
+
+def test_the_interval_of_a_skewed_mean_holds_where_a_normal_one_does_not():
+    def held(interval):
+        sets = [(1.4 * normal(seed, 100)).exp() for seed in range(1000)]  # heavy to the right
+        ends = [interval(float(each.mean()), float(each.var()) / 100, each) for each in sets]
+        return sum(low <= math.exp(1.4**2 / 2) <= high for low, high in ends)
+
+    assert held(lambda value, variance, _: _intervals.normal(value, variance)) < 880
+    assert 900 <= held(_intervals.skewed) <= 990

@@ -8,6 +8,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
+from arzhang.metrics._intervals import student
 from arzhang.types import ArzhangError, Estimate
 
 
@@ -39,15 +40,3 @@ def mean(values: Float[Tensor, " N"], *, name: str, higher_is_better: bool, unit
         higher_is_better=higher_is_better,
         unit=unit,
     )
-
-
-def student(freedom: int) -> float:
-    """Return Student's quantile of 97.5 % for so many degrees of freedom.
-
-    Example:
-        >>> round(student(9), 3)
-        2.262
-    """
-    from scipy.special import stdtrit  # noqa: PLC0415
-
-    return float(stdtrit(freedom, 0.975))
