@@ -1,5 +1,6 @@
 """LPIPS against a second implementation, on random networks and on SqueezeNet with the published heads."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from scipy import stats
 
@@ -225,3 +227,22 @@ def test_a_mean_of_one_pair_has_no_interval_and_of_none_is_refused():
         told(torch.ones(0))
     with pytest.raises(ArzhangError, match="The lpips-alex of pair 1 is not finite"):
         told(torch.tensor([1.0, torch.nan]))
+
+
+@with_shared_data
+def test_pairs_are_looked_at_through_the_network_that_is_named(tmp_path, arzhang, monkeypatch):
+    monkeypatch.setenv("ARZHANG_CACHE", str(tmp_path / "cache"))
+    given = ("--features", "squeezenet", "--weights", SHARED / "squeezenet", "--heads", SHARED / "lpips")
+    for index, name in enumerate(("butterfly", "baby")):
+        wanted = Image.open(SHARED / f"sr/Set5/{name}.png").convert("RGB").crop((0, 0, 64, 64))
+        for folder, picture in (("made", ImageOps.mirror(wanted) if index else wanted), ("wanted", wanted)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture.save(tmp_path / folder / f"{name}.png")
+    asked = ("evaluate", "--pairs", tmp_path / "made", tmp_path / "wanted", "--json")
+    told = json.loads(arzhang(*asked, "--metrics", "lpips", *given).out)
+    (figure,) = told["estimates"]
+    assert figure["name"] == "lpips-squeeze-caffe"
+    assert 0.05 < figure["value"] < 0.5
+    assert told["provenance"]["lpips_heads_weights"] == "lin_squeeze.npz"
+    assert "for which there are heads" in arzhang(*asked, "--metrics", "lpips", "--features", "pixels").err
+    assert "only lpips looks through a network" in arzhang(*asked, "--heads", SHARED / "lpips").err

@@ -232,7 +232,7 @@ def test_a_run_whose_process_is_killed_ends_within_a_minute_and_goes_on_exactly(
     assert status != 0
     assert "arzhang/train.py" not in said  # no traceback of ours; torchrun prints its own
     if processes == 2:
-        assert "arzhang: Another process of this training failed or was ended" in said
+        assert "arzhang: Another process of this command failed or was ended" in said
         step = 10 * (len(log(folder)) // 10)
     else:
         step = int(re.search(r"Stopped by SIGTERM at step (\d+) of 60\. All is saved", said)[1])
@@ -256,6 +256,6 @@ def test_a_corrupt_picture_of_one_process_saves_the_run_and_is_named(tmp_path):
     status, said = end(start(folder, f"{RANDOM} --data.root {root} --data.cache 0 --steps 52"), folder)
     assert status != 0
     assert re.search(rf"arzhang: .*{path.name}", said)
-    assert "arzhang: Another process of this training failed" in said
+    assert "arzhang: Another process of this command failed" in said
     assert "arzhang/train.py" not in said
     assert [saved.name for saved in (folder / "checkpoints").iterdir()] == [f"{place // 4:08d}"]

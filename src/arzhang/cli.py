@@ -240,6 +240,8 @@ class _Evaluate:
     pairs: tyro.conf.FlagCreatePairsOff[bool] = False
     """Judge each picture by the one of the same name: the two folders are what was made, and what it should be."""
     look: Annotated[_Looking, tyro.conf.arg(name="")] = _Looking()
+    heads: Path | None = None
+    """What lpips puts on a network, where it is not downloaded: a file, or a folder with lin_alex.npz and its like."""
     save_stats: Path | None = None
     """Write the moments of the real pictures' features to this .npz, for use in the place of REAL."""
     out: Path | None = None
@@ -380,9 +382,9 @@ def _evaluate(arguments: Sequence[str]) -> int:
         raise MisuseError("Name two sets of pictures, the real ones first: `arzhang evaluate photos/ made/`; or a run.")
     if command.save_stats and (command.pairs or command.save_stats.suffix != ".npz"):
         raise MisuseError("--save-stats is of a set of pictures, and writes an .npz: leave it out, or name one.")
-    if command.pairs and command.look.weights:
-        raise MisuseError("Pairs are not looked at through --features: leave --weights out.")
-    how = command.look.how()
+    how = {**command.look.how(), "heads": command.heads}
+    if command.pairs and "lpips" not in command.metrics and (command.look.weights or command.heads):
+        raise MisuseError("Of pairs, only lpips looks through a network: leave --weights and --heads out.")
     with processes.joined(pick_device(command.look.device)):
         made = _judged(command, how)
         if processes.rank():

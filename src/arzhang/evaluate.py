@@ -59,6 +59,7 @@ class How:
         skip_bad: Whether a picture that cannot be read is left out and counted, instead of ending it all.
         cache: Whether features are kept under ``ARZHANG_CACHE``.
         data: Values of the Config of a dataset, such as its root.
+        heads: What LPIPS puts on a network: a file, or a folder of them; they are downloaded otherwise.
         track: Hands items on while it shows progress.
     """
 
@@ -70,6 +71,7 @@ class How:
     skip_bad: bool = False
     cache: bool = True
     data: Mapping[str, Any] = field(default_factory=dict)
+    heads: Path | None = None
     track: Track = iter
 
 
@@ -183,7 +185,8 @@ def evaluate_pairs(
     options = How(**how)
     chosen = [metric(name, asks={"pairs"}) for name in metrics]
     pairs = _of_run(Path(output), options) if target is None else _of_folders(Path(output), Path(target))
-    values: dict[str, list[Tensor]] = {_name(module): [] for module in chosen}
+    looks = {_name(module): Look.of(module, options.features, heads=options.heads) for module in chosen}
+    values: dict[str, list[Tensor]] = {name: [] for name in looks}
     skipped = 0
     for name, load_pair in options.track(pairs):
         try:
@@ -197,9 +200,9 @@ def evaluate_pairs(
         if made.shape != wanted.shape:
             found = " and ".join(" x ".join(map(str, image.shape[1:])) for image in (made, wanted))
             raise MisuseError(f"The two pictures of {name} are {found} pixels (high x wide); pairs have one size.")
-        for module in chosen:
-            values[_name(module)].append(module.each(made[None], wanted[None]))
-    results = {_name(module): module.told(torch.cat(values[_name(module)])) for module in chosen}
+        for key, look in looks.items():
+            values[key].append(look.each(made[None], wanted[None]))
+    results = {key: look.told(torch.cat(values[key])) for key, look in looks.items()}
     return Evaluation(
         estimates=tuple(results.values()),
         results=results,
@@ -208,8 +211,41 @@ def evaluate_pairs(
             **({"target": str(target)} if target else {}),
             "pairs": str(len(pairs) - skipped),
             **({"skipped": str(skipped)} if skipped else {}),
+            **{f"{key}_{name}": value for key, look in looks.items() for name, value in look.provenance.items()},
         },
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """How a metric of pairs looks at them.
+
+    Args:
+        each: From pictures in [-1, 1] and what they should be to a value a pair.
+        told: From all values to the figure.
+        provenance: What the figure is not comparable without.
+    """
+
+    each: Callable[[Tensor, Tensor], Tensor]
+    told: Callable[[Tensor], Estimate]
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, file: ModuleType, features: ExtractorConfig, *, heads: Path | None = None) -> "Look":
+        """Load what the metric looks through, if it does.
+
+        Raises:
+            MisuseError: It cannot look through these features.
+            ArzhangError: Weights are not to be had.
+        """
+        if not hasattr(file, "through"):
+            return cls(each=file.each, told=file.told)
+        seen = file.through(features, heads=heads)
+        return cls(
+            each=partial(file.each, distance=seen),
+            told=partial(file.told, name=seen.name),
+            provenance=seen.provenance,
+        )
 
 
 def compare(
@@ -256,19 +292,26 @@ def compare(
         a, b, real = (_rows(each, module) for each in sets)
         fewest = min(len(a), len(b))
         told = partial(_told, module, extractor, options.seed)
-        compared += _compared(told, (a[:fewest], b[:fewest], real), permutations=permutations, options=options)
+        compared += compare_features(told, (a[:fewest], b[:fewest], real), permutations=permutations, options=options)
     provenance = _provenance(dict(zip(("first", "second", "reference"), sets, strict=True)), options.seed)
     return tuple(replace(each, provenance=provenance) for each in compared)
 
 
-def _compared(
+def compare_features(
     told: Callable[[Tensor, Tensor], Sequence[Estimate]],
     sets: tuple[Float[Tensor, "_ D"], ...],
     *,
     permutations: int,
     options: How,
 ) -> Iterator[Comparison]:
-    """Yield a comparison for every figure of one metric; the sets are two candidates and the reference."""
+    """Yield a comparison for every figure of one metric, of features.
+
+    Args:
+        told: The metric, from the reference and a candidate.
+        sets: Two candidates, of equally many samples, and the reference.
+        permutations: Random divisions.
+        options: Where the seed is, and the progress.
+    """
     a, b, real = sets
 
     def differences(a: Tensor, b: Tensor, real: Tensor) -> Float[Tensor, " F"]:
@@ -318,11 +361,13 @@ class Score:
 
     Args:
         file: The metric.
-        extractor: What it looks through, if it does.
+        look: How it looks at pairs, if it does.
+        extractor: What it looks at sets through, if it does.
         device: Where that is.
     """
 
     file: ModuleType
+    look: Look | None
     extractor: Extractor | None
     device: torch.device
 
@@ -335,19 +380,17 @@ class Score:
             ArzhangError: The weights are not to be had.
         """
         file = metric(name, asks={"pairs", *OF_SETS})
-        if file.asks == "pairs":
-            return cls(file=file, extractor=None, device=device)
-        kind = plugins.find("features", features).Config
         given = {"weights": weights} if weights else {}
-        extractor = kind(**given).build().to(device)
-        return cls(file=file, extractor=extractor, device=device)
+        made = plugins.find("features", features).Config(**given)
+        if file.asks == "pairs":
+            return cls(file=file, look=Look.of(file, made), extractor=None, device=device)
+        return cls(file=file, look=None, extractor=made.build().to(device), device=device)
 
     def __call__(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Estimate:
         """Return the figure of pictures, batches of one in [-1, 1], beside what they should be."""
-        if self.extractor is None:
-            values = [self.file.each(*pair) for pair in zip(outputs, targets, strict=True)]
-            told: Estimate = self.file.told(torch.cat(values))
-            return told
+        if self.look:
+            return self.look.told(torch.cat([self.look.each(*pair) for pair in zip(outputs, targets, strict=True)]))
+        assert self.extractor is not None
         real, fake = (self._rows(pictures) for pictures in (targets, outputs))
         return estimates_in(_called(self.file, self.extractor, 0, real, fake))[0]
 

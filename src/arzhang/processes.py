@@ -97,7 +97,7 @@ def wait() -> None:
 def another_ended() -> ArzhangError:
     """Return what a process says that cannot go on alone."""
     return ArzhangError(
-        "Another process of this training failed or was ended; if it could, it says why. What was saved is intact, "
+        "Another process of this command failed or was ended; if it could, it says why. What was saved is intact, "
         "and the same command goes on from there."
     )
 

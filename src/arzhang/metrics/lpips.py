@@ -18,7 +18,7 @@ References:
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, final, runtime_checkable
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,13 +27,13 @@ from torch import Tensor, nn
 
 from arzhang import downloads, weights
 from arzhang.downloads import Published
-from arzhang.features import alexnet, squeezenet, vgg16
+from arzhang.features import alexnet, inception, squeezenet, vgg16
 from arzhang.metrics import _mean
-from arzhang.types import ArzhangError, Estimate, MisuseError
+from arzhang.types import ArzhangError, Estimate, ExtractorConfig, MisuseError
 
 asks = "pairs"
 Net = Literal["alex", "vgg", "squeeze"]
-_NETWORKS = {"alex": alexnet, "vgg": vgg16, "squeeze": squeezenet}
+_NETWORKS: Mapping[Net, Any] = {"alex": alexnet, "vgg": vgg16, "squeeze": squeezenet}
 _CHANNELS = {
     "alex": (64, 192, 384, 256, 256),
     "vgg": (64, 128, 256, 512, 512),
@@ -79,6 +79,23 @@ def load(net: Net = "alex", *, network: Path | None = None, heads: Path | None =
     else:
         found = weights.load(HEADS[net], given=heads, instead="--heads FILE")
     return Lpips(net, _NETWORKS[net].Config(weights=network).build(), found)
+
+
+def through(features: ExtractorConfig, *, heads: Path | None = None) -> "Lpips":
+    """Load the network that a Config says, and its heads; AlexNet where it says Inception, the default of commands.
+
+    Raises:
+        MisuseError: There are no heads for the network.
+        ArzhangError: A file is neither here nor to be had, or does not fit.
+    """
+    if features == inception.Config():
+        return load(heads=heads)
+    for net, module in _NETWORKS.items():
+        if isinstance(features, module.Config):
+            return load(net, network=features.weights, heads=heads)
+    raise MisuseError(
+        "lpips looks through alexnet, vgg16 or squeezenet, for which there are heads: --features alexnet."
+    )
 
 
 def each(
