@@ -18,22 +18,14 @@ from rich.table import Table
 
 from arzhang import rng
 from arzhang.evaluate import Comparison, How, compare_features
-from arzhang.metrics import fid, kid, precision_recall
-from arzhang.types import Estimate
+from arzhang.metrics import fid, kid
 
 PERMUTATIONS = 39
-
-
-def neighbours(real: torch.Tensor, fake: torch.Tensor) -> list[Estimate]:
-    """Return precision and recall."""
-    found = precision_recall(real, fake)
-    return [found.precision, found.recall]
 
 
 METRICS = {
     "fid": lambda real, fake: [fid(real, fake)],
     "kid": lambda real, fake: [kid(real, fake, subsets=1)],
-    "precision, recall": neighbours,
 }
 
 
