@@ -14,7 +14,17 @@ from typing import Any
 
 from arzhang.types import MisuseError
 
-ROOMS = ("recipes", "models", "data", "networks", "losses", "features", "metrics")
+ROOMS = (
+    "recipes",
+    "models",
+    "data",
+    "networks",
+    "losses",
+    "features",
+    "metrics",
+    "estimators",
+    "divergences",
+)
 _joined: dict[tuple[str, str], ModuleType] = {}
 
 

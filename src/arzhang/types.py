@@ -4,13 +4,14 @@ Dimension letters in shape annotations, everywhere: B batch, C channels, H heigh
 latents, K classes. Images inside the package are float32 NCHW RGB in [-1, 1].
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 
 class ArzhangError(Exception):
@@ -171,6 +172,51 @@ class Estimate:
     unit: str = ""
     seed: int | None = None
     remarks: tuple[str, ...] = ()
+
+
+Integrand = Callable[[Tensor], Tensor]
+"""A function f of points, (N, *batch, *event) of a distribution, to values, (N, *batch): each point by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What one estimate costs: how often f is evaluated at a point, and how often differentiated there."""
+
+    evaluations: int
+    gradients: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimated:
+    """A quantity that was estimated from samples, for each element of a batch.
+
+    Args:
+        value: The estimate, which has the estimator's gradient.
+        standard_error: Of the value, detached.
+    """
+
+    value: Float[Tensor, "*batch"]
+    standard_error: Float[Tensor, "*batch"]
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Estimates E_q[f] and its gradient: the value is a mean of f, the gradient is the estimator's own.
+
+    The gradient reaches every parameter of q that requires one, and f's own parameters. All evaluations of f go in one
+    call. What the estimator cannot do is refused before f is called.
+    """
+
+    unbiased: bool
+    """Whether the gradient is right on average."""
+    needs: str
+    """What it needs of q, as words that end "it needs ...", such as "a q with rsample"."""
+
+    def __call__(self, f: Integrand, q: Distribution, *, samples: int = 1) -> Float[Tensor, "*batch"]:
+        """Return the mean of f over samples of q."""
+
+    def cost(self, q: Distribution, *, samples: int = 1) -> Cost:
+        """Return what one call costs, for each element of the batch."""
 
 
 # A Config is a frozen dataclass that says everything about one thing and builds it. It is called ``Config`` in that

@@ -1,0 +1,3 @@
+"""Baselines: what a score function subtracts from f, one a file."""
+
+__all__: list[str] = []
