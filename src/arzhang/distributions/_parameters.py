@@ -18,7 +18,10 @@ from torch.distributions import (
 from arzhang.types import MisuseError
 
 # Constructors take one of each of these; the others follow from it.
-ALTERNATIVES = ({"probs", "logits"}, {"covariance_matrix", "precision_matrix", "scale_tril"})
+ALTERNATIVES = (
+    {"probs", "logits", "weights"},
+    {"covariance_matrix", "precision_matrix", "scale_tril", "scale"},
+)
 
 
 def parameters_of(q: Distribution) -> dict[str, Tensor]:
@@ -49,7 +52,8 @@ def parameters_of(q: Distribution) -> dict[str, Tensor]:
         return parameters_of(q.base_dist)
     names = set(q.arg_constraints) - {"total_count"}
     for alternatives in ALTERNATIVES:
-        names -= alternatives - {_given(q, alternatives)}
+        if len(names & alternatives) > 1:
+            names -= alternatives - {_given(q, alternatives)}
     return {name: getattr(q, name) for name in q.arg_constraints if name in names}
 
 
