@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -217,6 +217,36 @@ class Estimator(Protocol):
 
     def cost(self, q: Distribution, *, samples: int = 1) -> Cost:
         """Return what one call costs, for each element of the batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Drawn:
+    """What a score function has drawn, for a baseline to look at; nothing of it has a gradient.
+
+    Args:
+        q: What it was drawn from.
+        values: f at the points from which the gradient comes.
+        apart: Points drawn besides, independent of those, as many as the baseline has asked for.
+        apart_values: f there.
+    """
+
+    q: Distribution
+    values: Float[Tensor, "N *batch"]
+    apart: Shaped[Tensor, "M ..."]
+    apart_values: Float[Tensor, "M *batch"]
+
+
+@runtime_checkable
+class Baseline(Protocol):
+    """What a score function subtracts from f: any number that is independent of the point it is subtracted at.
+
+    An attribute ``apart``, where it has one, says how many points it wants besides, evaluated with the others, and
+    ``check(q, samples)`` refuses what it cannot do before f is called. What it returns may need a gradient: then
+    whatever learns in it is given that of the squared distance to f, whenever the estimate is differentiated.
+    """
+
+    def __call__(self, drawn: Drawn) -> Float[Tensor, "..."]:
+        """Return what to subtract from ``drawn.values``, of a shape that fits them."""
 
 
 # A Config is a frozen dataclass that says everything about one thing and builds it. It is called ``Config`` in that
