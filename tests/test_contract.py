@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import distributions as td, nn
 
 from arzhang import config, plugins
+from arzhang.divergences import total_variation
+from arzhang.estimators import pathwise
 from arzhang.loading import batches
 from arzhang.networks import patchgan, unet
 from arzhang.rng import generator
@@ -183,6 +185,69 @@ def test_a_distance_is_zero_at_equality_and_else_positive_and_the_same_both_ways
 @DISTANCES
 def test_a_distance_has_the_gradient_it_says(thing):
     assert torch.autograd.gradcheck(thing, (logits(0).requires_grad_(), logits(1).requires_grad_()))
+
+
+# Divergences
+
+
+DIVERGENCES = each("divergences")
+
+
+def gaussian_pair(loc, other, spread, wide):
+    """Two batches of Gaussians, diagonal or full, as what they are spread by."""
+    kinds = {
+        2: lambda m, s: td.Independent(td.Normal(m, s), 1),
+        3: lambda m, s: td.MultivariateNormal(m, scale_tril=s.tril()),
+    }
+    return kinds[spread.dim()](loc, spread), kinds[wide.dim()](other, wide)
+
+
+def divergence(thing, p, q):
+    """The closed form, or what the same samples always say."""
+    try:
+        return thing(p, q)
+    except MisuseError:
+        torch.manual_seed(0)
+        return thing(p, q, estimator=pathwise, samples=100).value
+
+
+def spreads(full):
+    torch.manual_seed(0)
+    loc, other, spread, wide = torch.rand(4, 3, 2, dtype=torch.float64)
+    spread, wide = 0.7 + spread / 4, 0.8 + wide / 4  # so alike that no divergence is infinite
+    if full:
+        below = torch.tensor([[0.0, 0.0], [0.3, 0.0]], dtype=torch.float64)
+        spread, wide = spread.diag_embed() + below, wide.diag_embed() - below
+    return loc, other, spread, wide
+
+
+@DIVERGENCES
+@pytest.mark.parametrize("full", [False, True])
+def test_a_divergence_is_positive_but_zero_at_equality_and_one_for_each_of_a_batch(thing, full):
+    loc, other, spread, wide = spreads(full)
+    wide = spread if thing is total_variation else wide  # whose closed form is of equal covariances
+    p, q = gaussian_pair(loc, other, spread, wide)
+    for found in (divergence(thing, p, q), divergence(thing, q, p)):
+        assert found.shape == (3,)
+        assert (found > 0).all()
+    torch.testing.assert_close(divergence(thing, p, p), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-15)
+
+
+@DIVERGENCES
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("equal", [False, True])
+def test_a_divergence_has_the_gradient_it_says(thing, full, equal):
+    loc, other, spread, wide = spreads(full)
+    if equal:
+        other, wide = loc.clone(), spread.clone()
+    if thing is total_variation:
+        if equal:
+            pytest.skip("has no gradient there")
+        parts = [each.requires_grad_() for each in (loc, other, spread)]
+        assert torch.autograd.gradcheck(lambda m, n, s: thing(*gaussian_pair(m, n, s, s)), parts)
+        return
+    parts = [each.requires_grad_() for each in (loc, other, spread, wide)]
+    assert torch.autograd.gradcheck(lambda *parts: divergence(thing, *gaussian_pair(*parts)), parts, atol=1e-6)
 
 
 # Data
