@@ -193,6 +193,13 @@ def test_samples_are_dealt_evenly_and_by_the_seed():
     assert (cells != deal(103, 1)).any()
 
 
+def test_a_proportion_is_in_its_own_interval_however_that_is_rounded():
+    for n in range(1, 2000):
+        for p in (0.0, 0.3, 1.0):
+            low, high = wilson(p, n)
+            assert 0 <= low <= p <= high <= 1
+
+
 def test_wilson_holds_where_its_equation_does():
     for p, n in ((0.0, 50.0), (0.3, 20.0), (1.0, 7.0)):
         for bound in wilson(p, n):

@@ -129,4 +129,4 @@ def wilson(p: float, n: float) -> tuple[float, float]:
     """
     z = STUDENT**2 / n
     middle, reach = (p + z / 2) / (1 + z), math.sqrt(z * p * (1 - p) + z**2 / 4) / (1 + z)
-    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
+    return max(0.0, min(p, middle - reach)), min(1.0, max(p, middle + reach))  # whatever is rounded, p is inside
