@@ -29,6 +29,7 @@ PARSERS = {
     "evaluate": partial(cli._parse_look, cli._Evaluate, name="evaluate"),
     "compare": partial(cli._parse_look, cli._Compare, name="compare"),
     "check": partial(cli._parse, cli._Check, name="check"),
+    "study": cli._parse_study,
     "list": partial(cli._parse, cli._List, name="list"),
 }
 TINY = "--steps 2 --data.size 32 --data.held-out 2 --model.generator.depth 3 --model.generator.width 4"
@@ -85,7 +86,10 @@ def test_every_command_can_be_given(page, arguments):
 def test_every_flag_exists(page):
     run = from_recipe("pix2pix")
     runs = [config.select(run, "data", name) for name in plugins.names("data")]
-    kinds = (cli._Train, cli._Inspect, cli._Translate, cli._Evaluate, cli._Compare, cli._Looking, cli._Check, cli._List)
+    kinds = (
+        *(cli._Train, cli._Inspect, cli._Translate, cli._Evaluate, cli._Compare, cli._Looking, cli._Check, cli._List),
+        *(cli._Study, *(plugins.find("study", name).Config for name in plugins.names("study"))),
+    )
     looks = [config.select(cli._Looking(), "features", name) for name in plugins.names("features")]
     known = {
         "help",

@@ -1,6 +1,8 @@
 """The command line: words to functions, errors to sentences, and nothing else."""
 
 import argparse
+import io
+import itertools
 import json
 import os
 import sys
@@ -20,7 +22,7 @@ from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Column, Table
 from rich.text import Text
 
-from arzhang import check, config, images, plugins, processes, report, summary, translate
+from arzhang import check, config, files, images, plugins, processes, report, summary, translate
 from arzhang.allocator import keep_memory
 from arzhang.evaluate import (
     PAIRS,
@@ -47,6 +49,7 @@ USAGE = """usage: arzhang COMMAND ...
   evaluate REAL FAKE    judge pictures by real ones         arzhang evaluate photos/ made/ --metrics fid kid pr
   compare A B           tell which of two is better         arzhang compare made-1/ made-2/ --reference photos/
   check DIR             audit a folder of pictures          arzhang check photos/
+  study NAME            a laboratory: table and figures     arzhang study estimators --f square --mu 0.7 --m 1.9
   inspect RECIPE        layers, sizes and memory of a run   arzhang inspect pix2pix
   list                  what there is to choose from        arzhang list
 
@@ -282,6 +285,31 @@ class _Check:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _NoLaboratory:
+    """The flags of none, for the help that comes before a name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Study:
+    """Run a laboratory: print its table, and leave its figures.
+
+    The rest of its flags are the laboratory's: see `arzhang study NAME --help`.
+
+    Example: arzhang study estimators --f square --mu 0.7 --m 1.9
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME", help_behavior_hint="(required)")]
+    """The laboratory: see `arzhang list`."""
+    laboratory: Annotated[Any, tyro.conf.arg(name="")]
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the rows as JSON; figures are then drawn only where --out is given."""
+    out: Path | None = None
+    """A folder for the figures, as PNG; studies/NAME by default."""
+    plugin: tuple[str, ...] = ()
+    """Modules of your own that are laboratories."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _List:
     """List the recipes, and the parts that they can be made of.
 
@@ -492,6 +520,65 @@ def _check(arguments: Sequence[str]) -> int:
     return 1 if audit.problems else 0
 
 
+def _study(arguments: Sequence[str]) -> int:
+    command = _parse_study(arguments)
+    laboratory = plugins.find("study", command.name)
+    if command.out and command.out.exists() and not command.out.is_dir():
+        raise MisuseError(f"{command.out} is a file; give --out a folder.")
+    result = laboratory.run(command.laboratory, track=partial(_track, description="Studying"))
+    if command.json:
+        print(json.dumps(report.plain(result.rows())))
+    else:
+        _print_rows(result.rows())
+        Console().print(result.caption, markup=False, style="dim")
+    if command.out or not command.json:
+        folder = command.out or Path("studies", command.name)
+        for name, figure in result.figures().items():
+            print(_drawn(figure, folder / f"{name}.png"), file=sys.stderr if command.json else sys.stdout)
+    return 0
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table for each stretch of rows with the same keys and the same ``table``, which is its title.
+
+    A line is drawn where the first column begins again. What is in ``note`` stands below.
+    """
+    console = Console()
+    for (title, *keys), stretch in itertools.groupby(rows, key=lambda row: [row.get("table"), *row]):
+        same = list(stretch)
+        first, *others = (key for key in keys if key not in {"table", "note"})
+        cells = [[_cell(row[key]) for key in (first, *others)] for row in same]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        columns = [
+            Column(key.replace("_", " "), min_width=width) for key, width in zip(others, widths[1:], strict=True)
+        ]
+        table = Table(first.replace("_", " "), *columns, title=title)
+        for row, texts, after in itertools.zip_longest(same, cells, same[1:]):
+            again = after is not None and after[first] == same[0][first] != row[first]
+            table.add_row(*map(Text, texts), end_section=again)
+        whole = console.measure(table, options=console.options.update(width=1000)).maximum
+        (console if console.is_terminal else Console(width=whole)).print(table)  # nothing is folded in a file
+        for note in dict.fromkeys(f"{row[first]}: {row['note']}" for row in same if row.get("note")):
+            console.print(note, markup=False, style="yellow")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # + 0.0 makes 0 of -0
+
+
+def _drawn(figure: Any, path: Path) -> Path:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_whole(path, drawn.getvalue())
+    except OSError as error:
+        raise ArzhangError(f"{path} cannot be written ({error.strerror}); give --out another folder.") from error
+    return path
+
+
 def _list(arguments: Sequence[str]) -> int:
     command = _parse(_List, arguments, name="list")
     about = {
@@ -515,20 +602,15 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "evaluate": _evaluate,
     "compare": _compare,
     "check": _check,
+    "study": _study,
     "inspect": _inspect,
     "list": _list,
 }
 
 
 def _parse(kind: Any, arguments: Sequence[str], *, name: str, **values: Any) -> Any:
-    return tyro.cli(
-        kind,
-        args=arguments,
-        prog=f"arzhang {name}",
-        description=cleandoc(kind.__doc__),
-        config=(tyro.conf.DisallowNone,),
-        **values,
-    )
+    told = {"description": cleandoc(kind.__doc__), **values}
+    return tyro.cli(kind, args=arguments, prog=f"arzhang {name}", config=(tyro.conf.DisallowNone,), **told)
 
 
 def _parse_run(kind: Any, arguments: Sequence[str]) -> Any:
@@ -571,6 +653,24 @@ def _parse_look(kind: Any, arguments: Sequence[str], *, name: str) -> Any:
         plugins.join(module)
     look, rest = config.select_named(_Looking(), arguments)
     return _parse(kind, rest, name=name, default=kind(look=look))
+
+
+def _parse_study(arguments: Sequence[str]) -> Any:
+    """Parse the command whose flags are those of the laboratory that is named first."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--plugin", nargs="*", default=())
+    for module in early.parse_known_args(arguments)[0].plugin:
+        plugins.join(module)
+    name = next((argument for argument in arguments[:1] if not argument.startswith("-")), None)
+    known = [each.replace("_", "-") for each in plugins.names("study")]
+    help_wanted = {"-h", "--help"} & set(arguments)
+    if name is None and not help_wanted:
+        raise MisuseError(f"Name a laboratory first, as in `arzhang study {known[0]}`; there are {', '.join(known)}.")
+    laboratory = plugins.find("study", name).Config() if name else None
+    arguments = ["--help"] if help_wanted else arguments  # tyro's help leaves out what it has already read
+    told = {"description": cleandoc(laboratory.__doc__)} if laboratory else {}
+    default = _Study(name=name or "", laboratory=laboratory or _NoLaboratory())
+    return _parse(_Study, arguments, name="study", default=default, **told)
 
 
 def _track(items: Iterable[Any], *, description: str) -> Iterator[Any]:

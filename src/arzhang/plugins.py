@@ -24,6 +24,7 @@ ROOMS = (
     "metrics",
     "estimators",
     "divergences",
+    "study",
 )
 _joined: dict[tuple[str, str], ModuleType] = {}
 
