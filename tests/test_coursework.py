@@ -3,7 +3,7 @@
 import math
 import re
 from functools import partial
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -119,13 +119,11 @@ def test_cauchy_schwarz_is_at_most_kl_for_gaussians_but_not_for_mixtures():
     assert (between <= torch.minimum(kl(p, q), kl(q, p))).all()
     p = normal(gauss([0.0]), gauss([1.0]))
     q = GaussianMixture(weights=gauss([0.9, 0.1]), loc=gauss([[0.0], [0.0]]), scale=gauss([[1.0], [0.001]]))
-    ends = (0, 0.002, 0.004, 0.006, 0.009, 0.02, 1, 12)
+    u = torch.arange(-10, 10, 0.005, dtype=torch.float64)  # x = sinh(u) / 1000 has points on both scales
+    x, cell = u.sinh().unsqueeze(-1) / 1000, u.cosh() / 1000 * 0.005
 
     def excess(one, other):
-        def integrand(x):
-            return (one.log_prob(gauss([x])).exp() * (one.log_prob(gauss([x])) - other.log_prob(gauss([x])))).item()
-
-        return 2 * sum(quad(integrand, *piece, epsabs=1e-12)[0] for piece in pairwise(ends))
+        return (one.log_prob(x).exp() * (one.log_prob(x) - other.log_prob(x)) * cell).sum().item()
 
     found = cauchy_schwarz(p, q).item(), excess(p, q), excess(q, p)
     assert found == pytest.approx((1.161, 0.097, 0.325), abs=5e-4)

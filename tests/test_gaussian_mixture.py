@@ -161,6 +161,20 @@ def test_samples_far_in_the_tails_have_finite_gradients_in_float32():
     assert torch.autograd.grad(points.sum(), logits)[0].isfinite().all()
 
 
+def test_samples_between_narrow_components_far_apart_have_their_gradients_in_float32():
+    loc, scale = torch.tensor([[0.0, 0.0], [50.0, 50.0], [9.0, 9.0]]), torch.full((3, 2), 1e-3)
+    weights = torch.tensor([0.5, 0.5, 0.0])
+    leaves = [each.requires_grad_() for each in (weights, loc, scale)]
+    torch.manual_seed(0)
+    points = GaussianMixture(weights=weights, loc=loc, scale=scale).rsample((100,))
+    of_weights, of_loc, of_scale = torch.autograd.grad(points.sum(), leaves)
+    second = points[:, 0] > 25
+    counts = torch.stack([(~second).sum(), second.sum(), torch.tensor(0)])
+    torch.testing.assert_close(of_loc, counts.float().unsqueeze(-1).expand(3, 2), rtol=1e-4, atol=1e-4)
+    assert of_scale[:2].isfinite().all()
+    assert of_weights.isfinite().all()
+
+
 def test_no_graph_is_made_where_no_gradient_is_wanted():
     q = GaussianMixture(logits=torch.zeros(2), loc=torch.zeros(2, 1), scale=torch.ones(2, 1))
     assert not q.rsample((3,)).requires_grad
@@ -168,6 +182,12 @@ def test_no_graph_is_made_where_no_gradient_is_wanted():
     with torch.no_grad():
         assert not learning.rsample((3,)).requires_grad
     assert not learning.sample((3,)).requires_grad
+
+
+def test_an_expanded_mixture_still_looks_at_what_it_is_asked():
+    q = GaussianMixture(logits=torch.zeros(2), loc=torch.zeros(2, 1), scale=torch.ones(2, 1)).expand((5,))
+    with pytest.raises(ValueError, match="right-most size of value"):
+        q.log_prob(torch.zeros(5, 3))
 
 
 def test_an_empty_batch_of_mixtures_works():
@@ -218,6 +238,14 @@ def test_pairs_in_blocks_are_those_at_once_with_both_derivatives(monkeypatch, po
     torch.testing.assert_close(found[0][0], expected)
 
 
+def test_the_precision_of_pairs_does_not_depend_on_their_number(monkeypatch):
+    x, m = torch.full((6, 3), 1 / 3), torch.full((4, 3), 0.1, dtype=DOUBLE)
+    few = _pairs.log_densities(x, None, m, m)
+    monkeypatch.setattr(_pairs, "BLOCK", 10)
+    torch.testing.assert_close(_pairs.log_densities(x, None, m, m), few)
+    assert few.dtype == DOUBLE
+
+
 @pytest.mark.parametrize("size", [1e-12, 1e-3, 1.0, 1e3, 1e12])
 def test_products_of_variances_neither_overflow_nor_vanish_in_float32(monkeypatch, size):
     torch.manual_seed(0)
@@ -257,6 +285,13 @@ def test_components_are_seen_whatever_they_are_called():
         assert components_of(other) is None
 
 
+def test_weights_are_seen_alike_after_torch_has_kept_what_follows_from_them():
+    components = td.Independent(td.Normal(torch.tensor([[0.0], [500.0]]), 1.0), 1)
+    q = td.MixtureSameFamily(td.Categorical(logits=torch.tensor([-200.0, 0.0])), components)
+    assert q.mean == 500
+    assert components_of(q).log_weights.tolist() == [-200, 0]
+
+
 def test_the_batch_of_a_comparison_is_that_of_broadcasting():
     line = td.Normal(torch.zeros(5, 1), 1.0)
     assert common_batch(line, td.Normal(torch.zeros(3), 1.0)) == (5, 3)
@@ -283,6 +318,11 @@ GOOD = {"weights": torch.tensor([0.5, 0.5]), "loc": torch.zeros(2, 2), "scale": 
             r"^The weights of a Gaussian mixture have a negative number or a",
         ),
         ({"weights": None, "logits": torch.tensor([torch.nan, 0.5])}, r"^The logits of a Gaussian mixture have a NaN"),
+        ({"weights": None, "logits": torch.full((2,), -torch.inf)}, r"^All logits of a Gaussian mixture are minus inf"),
+        (
+            {"weights": None, "logits": torch.zeros(0), "loc": torch.zeros(0, 2), "scale": torch.ones(0, 2)},
+            r"^A Gaussian mixture of no components",
+        ),
         ({"loc": torch.full((2, 2), torch.inf)}, r"^The means of a Gaussian mixture have a NaN or an infinity"),
         (
             {"scale": torch.tensor([[1.0, 0.0], [1.0, 1.0]])},

@@ -24,7 +24,7 @@ from arzhang import plugins
 from arzhang.distributions import GaussianMixture
 from arzhang.divergences import cauchy_schwarz, kl
 from arzhang.objectives import Report, Variational, importance_weighted, log_likelihood
-from arzhang.types import MisuseError
+from arzhang.types import Estimated, MisuseError
 
 ONE = torch.ones(1, dtype=torch.float64)
 LOG_P = -0.5 * math.log(2 * math.pi * 5) - 0.1  # log N(1; 0, 5)
@@ -240,6 +240,16 @@ def test_the_parts_are_there_to_log():
     torch.testing.assert_close(terms.divergence, kl(encoder(3), PRIORS["gaussian"]))
     without = replace(objective, weight=0.0).terms(seen(3), encoder(3), PRIORS["gaussian"], decoder)
     assert torch.equal(without.objective, without.reconstruction)
+
+
+def test_what_weighs_nothing_adds_no_error():
+    def endless(p, q, *, estimator=None, samples=0):
+        infinite = torch.full(p.batch_shape, torch.inf, dtype=torch.float64)
+        return Estimated(value=infinite, standard_error=infinite)
+
+    report = Variational(endless, weight=0.0).report(seen(3), encoder(3), PRIORS["gaussian"], decoder, samples=50)
+    assert torch.equal(report.objective.value, report.reconstruction.value)
+    assert torch.equal(report.objective.standard_error, report.reconstruction.standard_error)
 
 
 def test_all_that_x_is_made_of_is_summed_and_nothing_is_averaged():

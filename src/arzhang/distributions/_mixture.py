@@ -1,5 +1,6 @@
 """A mixture of Gaussians, through whose samples gradients go."""
 
+import functools
 import math
 from typing import Any, ClassVar, cast
 
@@ -23,7 +24,8 @@ class GaussianMixture(Distribution):
     Unlike ``MixtureSameFamily`` it has ``rsample``: a sample is drawn, and then held at the same conditional
     probabilities u_d = sum_k w_k(x_<d) Phi(z_kd) while the parameters move, which gives dx = -(du/dx)^-1 du for
     weights, means and scales alike; first derivatives only. Between modes that lie far apart such gradients are rare
-    and large. Leading dimensions and components that one of the parameters lacks are broadcast.
+    and large. Leading dimensions and components that one of the parameters lacks are broadcast, and all are taken in
+    the widest precision among them.
 
     Gradients of ``weights`` go through their normalisation; a weight of zero has none.
 
@@ -83,9 +85,10 @@ class GaussianMixture(Distribution):
         form, spread = _one(scale=scale, scale_tril=scale_tril, covariance_matrix=covariance_matrix)
         self._given, self.diagonal = (name, form), form == "scale"
         common = _common_shape((name, chosen), loc, (form, spread), diagonal=self.diagonal)
-        self.loc = loc.expand(common)
-        self.__dict__[name] = chosen.expand(common[:-1])
-        self.__dict__[form] = spread.expand(common if self.diagonal else (*common, common[-1]))
+        dtype = functools.reduce(torch.promote_types, (each.dtype for each in (chosen, loc, spread)))
+        self.loc = loc.expand(common).to(dtype)
+        self.__dict__[name] = chosen.expand(common[:-1]).to(dtype)
+        self.__dict__[form] = spread.expand(common if self.diagonal else (*common, common[-1])).to(dtype)
         checked = bool(Distribution._validate_args) if validate_args is None else validate_args  # noqa: SLF001
         if checked:
             _check((name, chosen), loc, (form, spread))
@@ -140,7 +143,9 @@ class GaussianMixture(Distribution):
             name: self.__dict__[name].expand(*batch, *self.__dict__[name].shape[len(self.batch_shape) :])
             for name in ("loc", *self._given)
         }
-        return GaussianMixture(**parts, validate_args=False)
+        wide = GaussianMixture(**parts, validate_args=False)
+        wide._validate_args = self._validate_args
+        return wide
 
     def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the log-density, in nats."""
@@ -198,9 +203,11 @@ def logarithm(weights: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def _held(x: Tensor, log_weights: Tensor, loc: Tensor, spread: Tensor, *, diagonal: bool) -> Tensor:
     """Return x with the gradient that holds its conditional probabilities, a dimension after the other.
 
-    With u the lesser of both tails, p the density, and the dimensions before it as they move:
+    With u the lesser of both tails, p the density, and the dimensions before it as they move,
 
-        x_d = x_d -+ (u_d - its value) / p_d
+        dx_d = -+ du_d / p_d,    du_d = sum_k w_k [Phi(-+z_kd) dlog w_k +- phi(z_kd) dz_kd]
+
+    whose coefficients are found first: torch's derivative of log_ndtr loses its digits far from a component.
     """
     moving: list[Tensor] = []
     standard: list[Tensor] = []  # L_k^-1 (x - m_k), as far as known
@@ -213,9 +220,11 @@ def _held(x: Tensor, log_weights: Tensor, loc: Tensor, spread: Tensor, *, diagon
         with torch.no_grad():
             log_p = (log_weights - 0.5 * z.square() - width.log()).logsumexp(-1, keepdim=True) - HALF_LOG_TAU
             lower, upper = ((log_weights + torch.special.log_ndtr(side)).logsumexp(-1) for side in (z, -z))
-            sign = torch.where(lower < upper, 1.0, -1.0).to(x.dtype)
-        tail = (log_weights + torch.special.log_ndtr(sign.unsqueeze(-1) * z) - log_p).exp().sum(-1)
-        moving.append(x[..., d] - sign * (tail - tail.detach()))
+            sign = torch.where(lower < upper, 1.0, -1.0).to(x.dtype).unsqueeze(-1)
+            tail = sign * (log_weights + torch.special.log_ndtr(sign * z) - log_p).exp()
+            slope = (log_weights - 0.5 * z.square() - HALF_LOG_TAU - log_p).exp()
+        moved = (tail * log_weights.clamp_min(torch.finfo(x.dtype).min) + slope * z).sum(-1)
+        moving.append(x[..., d] - (moved - moved.detach()))
         standard.append((moving[d].unsqueeze(-1) - centre) / width)
         log_weights = log_weights - 0.5 * standard[d].square() - width.log()
     return torch.stack(moving, dim=-1)
@@ -250,8 +259,14 @@ def _common_shape(
 
 def _check(weights: tuple[str, Tensor], loc: Tensor, spread: tuple[str, Tensor]) -> None:
     (name, chosen), (form, of) = weights, spread
+    if not chosen.shape[-1]:
+        raise MisuseError("A Gaussian mixture of no components was asked for: give at least one.")
     if name == "logits" and not bool((chosen.isfinite() | (chosen == -torch.inf)).all()):
         raise MisuseError("The logits of a Gaussian mixture have a NaN or an infinity: give finite numbers.")
+    if name == "logits" and not bool((chosen > -torch.inf).any(-1).all()):
+        raise MisuseError(
+            "All logits of a Gaussian mixture are minus infinity, weights of zero: give one component a finite one."
+        )
     if name == "weights":
         sums = chosen.sum(-1)
         off = (sums - 1).abs()

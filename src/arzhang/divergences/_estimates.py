@@ -29,9 +29,10 @@ class Sampled:
                 f"{described(p)} and {described(q)} have no divergence: one is discrete, the other has a density."
             )
         self.batch = common_batch(p, q)
-        self.groups = min(samples // 2, GROUPS)
-        self.size = samples // self.groups
-        self.p, self.q = (each.expand((self.groups, *self.batch)) for each in (p, q))
+        self.size = max(-(-samples // GROUPS), 2)
+        self.groups = samples // self.size
+        self.pilot = -(-PILOT // self.groups)
+        self.p, self.q = (self._grouped(each) for each in (p, q))
         self.estimator = estimator
 
     def mean(self, f: Integrand, under: Distribution) -> Float[Tensor, "groups *batch"]:
@@ -45,9 +46,19 @@ class Sampled:
     def log_mean(self, g: Integrand, under: Distribution) -> tuple[Float[Tensor, "groups *batch"], Tensor]:
         """Return the mean of exp(g - c) in each group, and c, without which it might overflow or vanish."""
         with torch.no_grad():
-            largest = g(under.sample((max(PILOT // self.groups, 1),))).amax((0, 1))
+            largest = g(under.sample((self.pilot,))).amax((0, 1))
             c = torch.where(largest.isfinite(), largest, 0.0)
         return self.mean(lambda x: (g(x) - c).exp(), under), c
+
+    def _grouped(self, q: Distribution) -> Distribution:
+        try:
+            grouped: Distribution = q.expand((self.groups, *self.batch))
+        except NotImplementedError as error:
+            raise MisuseError(
+                f"An estimate draws groups of samples from {described(q)}, for which it needs expand(batch_shape), and "
+                "that is not implemented: implement it, as the distributions of torch do."
+            ) from error
+        return grouped
 
 
 def estimated(combine: Callable[..., Tensor], *means: Float[Tensor, "groups *batch"]) -> Estimated:

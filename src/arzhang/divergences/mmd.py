@@ -54,8 +54,11 @@ def mmd(
         MisuseError: The bandwidth is not positive, there is no closed form and no estimator, or the shapes do not fit.
     """
     batch = common_batch(p, q)
-    if not 0 < bandwidth < math.inf:
-        raise MisuseError(f"The bandwidth of the kernel is {bandwidth}; it has to be positive and finite.")
+    if not LEAST < bandwidth < 1 / LEAST:
+        raise MisuseError(
+            f"The bandwidth of the kernel is {bandwidth}; it has to be positive, and so that its square neither "
+            f"vanishes nor overflows: from {LEAST} to {1 / LEAST:g}. Measure x in other units."
+        )
     if estimator is not None:
         return _estimate(Sampled(p, q, estimator, samples), bandwidth)
     found = mixtures(p, q)
@@ -64,6 +67,9 @@ def mmd(
     first, second = (each.blurred(bandwidth / math.sqrt(2)) for each in found)
     unit = 0.5 * first.means.shape[-1] * math.log(2 * math.pi * bandwidth**2)
     return closed(first, second, log_unit=unit).expand(batch)
+
+
+LEAST = 1e-15
 
 
 def _estimate(drawn: Sampled, bandwidth: float) -> Estimated:

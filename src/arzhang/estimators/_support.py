@@ -60,7 +60,7 @@ def moves(q: Distribution) -> bool:
         return moves(q.base_dist)
     if isinstance(q, MixtureSameFamily):
         return moves(q.component_distribution)
-    if type(q) is TransformedDistribution:
+    if isinstance(q, TransformedDistribution) and type(q).support is TransformedDistribution.support:
         if moves(q.base_dist):
             return True
         everywhere = _everywhere(q.base_dist.support)

@@ -47,21 +47,23 @@ def exact(f: Integrand, q: Distribution, *, samples: int = 1) -> Float[Tensor, "
     """
     at_least_one(samples)
     inner = _enumerable(q)
-    count = _count(q)
-    if count > MOST:
-        raise MisuseError(f"{described(q)} has {count:.3g} values, too many to enumerate: use disarm, rebar or relax.")
     event, batch = q.event_shape, q.batch_shape
+    each, count = inner.batch_shape[len(batch) :].numel(), _count(q)
+    if count > MOST:
+        raise MisuseError(
+            f"{described(q)} has {_values(inner)}^{each} values, too many to enumerate: use score_function with "
+            "leave_one_out, or for Bernoulli disarm."
+        )
     support = _support(inner)  # values, *inner event
     variables = len(inner.batch_shape) - len(batch)  # dimensions of them
-    each = inner.batch_shape[len(batch) :].numel()
     rows = torch.cartesian_prod(*[torch.arange(len(support), device=support.device)] * each).reshape(count, each)
     standing = [1] * len(batch)
     of_all = support[rows].reshape(count, *standing, *event)
     points = of_all.expand(count, *batch, *event)
-    values = evaluate(f, points, q)
-    probability = _probability(inner, points)
+    probability = _probability(inner, points)  # before f, which may write into its points
     if variables:
         probability = probability.flatten(-variables).prod(-1)
+    values = evaluate(f, points, q)
     impossible = (probability == 0) & values.isinf()  # f may be a log-probability
     return (probability * values.masked_fill(impossible, 0.0)).sum(0)
 

@@ -39,7 +39,7 @@ from torch.distributions import Distribution
 
 from arzhang.distributions import described
 from arzhang.estimators import _controlled
-from arzhang.estimators._relaxed import NEEDS, check_temperature
+from arzhang.estimators._relaxed import NEEDS, check_temperature, relaxable
 from arzhang.types import Cost, Integrand, MisuseError
 
 
@@ -113,6 +113,7 @@ class Relax(nn.Module):
         return _controlled.cost(self._control(q), samples)
 
     def _control(self, q: Distribution) -> _controlled.Control:
+        relaxable(q, "relax")  # what it is comes before what size it has
         found = q.event_shape.numel()
         if found != self.config.dimensions:
             raise MisuseError(
