@@ -220,6 +220,24 @@ def test_a_given_baseline_that_does_not_fit_is_refused_before_f_is_called(shape)
         score_function(never, q, samples=2, baseline=torch.zeros(shape))
 
 
+def test_what_is_no_baseline_is_refused_before_f_is_called():
+    """A Config that nobody built, above all."""
+    q = td.Normal(torch.tensor(0.0, requires_grad=True), 1.0)
+    for baseline, kind in ((mean.Config(), "Config"), (moving_average, "module"), (0.5, "float")):
+        with pytest.raises(MisuseError, match=rf"^The baseline is a {kind}, and should be a tensor"):
+            score_function.function.__wrapped__(never, q, baseline=baseline)  # as outside of tests, by types unchecked
+
+
+def test_the_optimal_baseline_refuses_a_q_without_scores_before_f_is_called():
+    learnt = torch.tensor(1.5, requires_grad=True)
+    score = score_function.given(baseline=optimal.Config().build())
+    with pytest.raises(MisuseError, match=r"^The optimal baseline .* of RelaxedBernoulli none of probs requires"):
+        score(never, td.RelaxedBernoulli(learnt, probs=torch.tensor(0.3)))
+    scaled = td.TransformedDistribution(td.Normal(0.0, 1.0), [td.AffineTransform(0.0, learnt)])
+    with pytest.raises(MisuseError, match=r"^A transform of TransformedDistribution\(Normal\) has something to learn"):
+        score(never, scaled)
+
+
 def test_bad_options_are_refused():
     for module in (mean, optimal):
         with pytest.raises(MisuseError, match=r"^The baseline's number of samples is 0, and should be at least 1"):
@@ -248,3 +266,6 @@ def test_every_baseline_meets_the_contract():
         value = score_function(lambda z: z**2, td.Normal(empty, torch.ones(0)), samples=4, baseline=baseline)
         assert value.shape == (0,)
         assert torch.autograd.grad(value.sum(), empty)[0].shape == (0,)
+    none = torch.zeros(0, 3, requires_grad=True)
+    score = score_function.given(baseline=optimal.Config().build())
+    assert score(lambda z: z.sum(-1), td.Independent(td.Normal(none, torch.ones(0, 3)), 1), samples=2).shape == (0,)

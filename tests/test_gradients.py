@@ -90,6 +90,8 @@ def test_what_cannot_be_is_refused():
         gradient_samples(pathwise, lambda z: z, q, n=0)
     with pytest.raises(MisuseError, match=r"^Normal has no parameter 'rate'; it has loc, scale"):
         gradient_samples(pathwise, lambda z: z, q, n=2, of=["rate"])
+    with pytest.raises(MisuseError, match=r"^No parameter of Normal is asked for; it has loc, scale"):
+        gradient_samples(pathwise, lambda z: z, q, n=2, of=[])
     with pytest.raises(MisuseError, match=r"^f returned values of shape \(\) for points of shape"):
         gradient_samples(pathwise, lambda z: z.sum(), q, n=2)
     with pytest.raises(MisuseError, match=r"^There are 1 gradients of loc, and a variance needs at least 2"):

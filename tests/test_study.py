@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy import integrate, stats
 
-from arzhang import plugins
+from arzhang import plugins, rng
 from arzhang.study import divergences, estimators
 from arzhang.study._line import around, line
 
@@ -194,7 +194,15 @@ def test_many_samples_are_drawn_in_parts_that_differ(monkeypatch):
     parts = []
     found = estimators.run(asked, track=lambda plan: parts.extend(plan) or plan)
     assert sorted({n for _, _, n in parts}) == [6, 16, 22, 64]
-    assert all(row["standard_error"] > 0 for row in found.rows())
+    for method, row in zip(estimators.METHODS, found.rows(), strict=True):
+        of_it = [(number, n) for each, number, n in parts if each is method]
+        seeds = [rng.seed_of(0, method.name, number) for number, _ in of_it]
+        whole = [
+            estimators._sampled(method, asked.problem(), n, seed=seed)
+            for (_, n), seed in zip(of_it, seeds, strict=True)
+        ]
+        assert len(set(seeds)) == len(of_it) > 1
+        assert row["mean"] == pytest.approx(torch.cat(whole).mean().item(), rel=1e-12)
 
 
 # Divergences

@@ -64,7 +64,8 @@ def gradient_samples(
         of: Names of parameters, where not all are wanted; the others are held still, which is quicker.
 
     Raises:
-        MisuseError: n is not positive, q has no such parameter, or the estimator gives one no gradient.
+        MisuseError: n is not positive, q has no such parameter, ``of`` names none, or the estimator gives one no
+            gradient.
 
     Example:
         >>> from torch.distributions import Normal
@@ -76,6 +77,8 @@ def gradient_samples(
         raise MisuseError(f"n is {n}, and should be at least 1: it is how many gradients are returned.")
     still = {name: each.detach() for name, each in parameters_of(q).items()}
     names = list(still) if of is None else list(of)
+    if not names:
+        raise MisuseError(f"No parameter of {described(q)} is asked for; it has {', '.join(still) or 'none'}.")
     for name in names:
         if name not in still:
             raise MisuseError(f"{described(q)} has no parameter {name!r}; it has {', '.join(still)}.")
@@ -98,7 +101,8 @@ def summarize(gradients: Mapping[str, Float[Tensor, "n ..."]], cost: Cost) -> di
 
     Args:
         gradients: What ``gradient_samples`` returned, at least two of each.
-        cost: What one of them cost: ``estimator.cost(q, samples=...)``.
+        cost: What one of them cost: ``estimator.cost(q, samples=...)``, with a q whose parameters require a gradient
+            where theirs was wanted, or none does where all were, since some estimators pay for each.
 
     Raises:
         MisuseError: There are fewer than two, which have no variance.

@@ -1,6 +1,7 @@
 """The mean of f over earlier calls."""
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -45,6 +46,7 @@ class Config:
         return MovingAverage(self.decay)
 
 
+@final
 class MovingAverage(nn.Module):
     """The baseline; it learns in training mode only, and passes over means that are not finite."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -51,6 +52,7 @@ class Config:
         return Neural(inputs, self.width, self.layers)
 
 
+@final
 class Neural(nn.Module):
     """The baseline."""
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
 from arzhang.baselines._apart import at_least_one
 from arzhang.baselines._numbers import numbers_of
-from arzhang.distributions import parameters_of, with_parameters
-from arzhang.types import Drawn
+from arzhang.distributions import described, parameters_of, with_parameters
+from arzhang.types import Drawn, MisuseError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +52,18 @@ class Optimal:
 
     apart: int
 
+    def check(self, q: Distribution, samples: int) -> None:  # noqa: ARG002
+        """Refuse a q without a parameter to take the score of."""
+        if not any(each.requires_grad for each in parameters_of(q).values()):
+            raise MisuseError(
+                f"The optimal baseline weighs by the scores of parameters, and of {described(q)} none of "
+                f"{', '.join(parameters_of(q))} requires a gradient: use leave_one_out or mean."
+            )
+
     def __call__(self, drawn: Drawn) -> Float[Tensor, "*batch"]:
         """Return the weighed mean of f over the points apart."""
+        if not drawn.apart_values.numel():
+            return drawn.apart_values.mean(0)
         parameters = parameters_of(drawn.q)
         still = {name: each.detach().expand(self.apart, *each.shape) for name, each in parameters.items()}
         leaves = {name: still[name].requires_grad_() for name, each in parameters.items() if each.requires_grad}

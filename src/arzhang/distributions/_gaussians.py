@@ -17,7 +17,7 @@ from torch.distributions import (
 
 from arzhang.distributions._mixture import GaussianMixture, logarithm
 from arzhang.distributions._pairs import log_densities
-from arzhang.distributions._parameters import described
+from arzhang.distributions._parameters import described, parameters_of
 from arzhang.types import MisuseError
 
 
@@ -98,10 +98,11 @@ def components_of(q: Distribution) -> Components | None:
 
 
 def _one(loc: Tensor, scales: Tensor) -> Components:
+    dtype = torch.result_type(loc, scales)
     return Components(
-        log_weights=loc.new_zeros(*loc.shape[:-1], 1),
-        means=loc.unsqueeze(-2),
-        scales=scales.unsqueeze(loc.dim() - 1),
+        log_weights=loc.new_zeros(*loc.shape[:-1], 1, dtype=dtype),
+        means=loc.unsqueeze(-2).to(dtype),
+        scales=scales.unsqueeze(loc.dim() - 1).to(dtype),
     )
 
 
@@ -125,8 +126,8 @@ def _mixed(q: MixtureSameFamily) -> Components | None:
     if inner is None:
         return None
     mixture = q.mixture_distribution
-    given = vars(mixture).get("probs")  # whose logits torch keeps from minus infinity
-    log_weights = mixture.logits if given is None else logarithm(given)
+    given = parameters_of(mixture)  # of probs, torch keeps the logits from minus infinity
+    log_weights = logarithm(given["probs"]) if "probs" in given else mixture.logits
     log_weights = log_weights.expand(*q.batch_shape, -1).unsqueeze(-1) + inner.log_weights
     outer = len(q.batch_shape)
     return Components(

@@ -30,6 +30,8 @@ def log_densities(
 
     Memory is that of the result and a block, in both directions, unless second derivatives are asked for.
     """
+    dtype = torch.result_type(x, m)
+    x, s, m, t = x.to(dtype), None if s is None else s.to(dtype), m.to(dtype), t.to(dtype)
     whole = torch.broadcast_shapes(x.shape[:-2], m.shape[:-2])
     x, s = _once(len(whole), x, s)
     m, t = _once(len(whole), m, t)

@@ -29,17 +29,24 @@ class Pair:
     def distance(
         self, first: float, second: float, where: Bool[Tensor, "*batch"] | None = None
     ) -> Float[Tensor, "*batch"]:
-        """Return the square of the shift in units of the covariance first * S + second * T, where that is positive."""
+        """Return the square of the shift in units of the covariance first * S + second * T, where that is positive.
+
+        Where it is not, and none was to be, it is infinite.
+        """
         if self.diagonal:
             variance = first * self.s.square() + second * self.t.square()
             if where is not None:
                 variance = torch.where(where.unsqueeze(-1), variance, 1.0)
             return torch.sum(self.shift.square() / variance, dim=-1)
+        if first >= 0:  # by a triangle of both, whose condition is not squared
+            both = torch.broadcast_tensors(first**0.5 * self.s, second**0.5 * self.t)
+            return square_norm(torch.linalg.qr(torch.cat(both, dim=-1).mT).R.mT, self.shift)
         covariance = first * (self.s @ self.s.mT) + second * (self.t @ self.t.mT)
-        if where is not None:
-            one = torch.eye(self.shift.shape[-1], dtype=covariance.dtype, device=covariance.device)
-            covariance = torch.where(where[..., None, None], covariance, one)
-        return square_norm(torch.linalg.cholesky(covariance), self.shift)
+        positive = torch.linalg.cholesky_ex(covariance).info == 0
+        positive = positive if where is None else positive & where
+        one = torch.eye(self.shift.shape[-1], dtype=covariance.dtype, device=covariance.device)
+        tril = torch.linalg.cholesky(torch.where(positive[..., None, None], covariance, one))
+        return torch.where(positive, square_norm(tril, self.shift), torch.inf)
 
     def ratios(self) -> Float[Tensor, "*batch D"]:
         """Return the standard deviations of T in units of S, along the axes that they have in common."""

@@ -42,9 +42,8 @@ def bhattacharyya(
     Args:
         p: Where samples are drawn.
         q: The other.
-        estimator: Estimates it, with its standard error and the estimator's gradient, and a bias of order
-            1/samples; without, there must be a
-            closed form.
+        estimator: Estimates it, with its standard error and the estimator's gradient, and a bias of order 1/samples;
+            without, there must be a closed form.
         samples: How many the estimator draws.
 
     Raises:

@@ -59,7 +59,8 @@ def kl(
     if pair is not None:
         return closed(pair).expand(batch)
     try:
-        return kl_divergence(p.expand(batch), q.expand(batch))  # not all of torch's broadcast
+        # Not all of torch's broadcast, and not all of others' expand.
+        return kl_divergence(*(each if each.batch_shape == batch else each.expand(batch) for each in (p, q)))
     except NotImplementedError:
         raise no_closed_form("Kullback-Leibler divergence", p, q) from None
 
@@ -67,14 +68,20 @@ def kl(
 def closed(pair: Pair) -> Float[Tensor, "*batch"]:
     """Return the divergence of two Gaussians, as a sum of what is never negative."""
     if pair.diagonal:
-        excess = (pair.s - pair.t) * (pair.s + pair.t) / pair.t.square()  # s^2/t^2 - 1
         moved = (pair.shift / pair.t).square()
-        return 0.5 * torch.sum(excess - excess.log1p() + moved, dim=-1)
+        return 0.5 * torch.sum(_excess(pair.s, pair.t) + moved, dim=-1)
     ratio: Tensor = torch.linalg.solve_triangular(pair.t, pair.s, upper=False)
     on = ratio.diagonal(dim1=-2, dim2=-1)
-    excess = (on - 1) * (on + 1)
     off = ratio.tril(-1).square().sum((-2, -1))
-    return 0.5 * ((excess - excess.log1p()).sum(-1) + off + square_norm(pair.t, pair.shift))
+    return 0.5 * (_excess(on, torch.ones_like(on)).sum(-1) + off + square_norm(pair.t, pair.shift))
+
+
+def _excess(s: Tensor, t: Tensor) -> Tensor:
+    """Return s^2/t^2 - 1 - log s^2/t^2, where they are nearly equal, and where s is next to nothing."""
+    more = (s - t) / t
+    near = more > -0.5
+    logarithm = torch.where(near, torch.where(near, more, 0.0).log1p(), torch.where(near, 1.0, s / t).log())
+    return more.square() + 2 * (more - logarithm)
 
 
 def _registered(p: Distribution, q: Distribution) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from arzhang.distributions import Components, common_batch, overlap
-from arzhang.divergences._estimates import PILOT, Sampled, estimated, log_prob, no_closed_form
+from arzhang.divergences._estimates import Sampled, estimated, log_prob, no_closed_form
 from arzhang.divergences._gaussians import mixtures
 from arzhang.divergences.cauchy_schwarz import closed as cauchy_schwarz
 from arzhang.types import Estimated, Estimator
@@ -62,14 +62,17 @@ def l2(
 def closed(first: Components, second: Components, *, log_unit: float = 0.0) -> Float[Tensor, "*batch"]:
     """Return the distance in a unit of which the logarithm is given.
 
-    With a = log integral p^2, b = log integral q^2 and the Cauchy-Schwarz divergence c, nothing large is subtracted:
+    With a >= b the logarithms of integral p^2 and integral q^2, and the Cauchy-Schwarz divergence c, nothing large is
+    subtracted:
 
-        exp(max(a, b)) [(1 - exp(-|a - b|/2))^2 + 2 exp(-|a - b|/2) (1 - exp(-c))]
+        exp(a) [(1 - exp(-(a - b)/2))^2 + 2 exp(-(a - b)/2) (1 - exp(-c))]
     """
     own, others = overlap(first, first), overlap(second, second)
-    uneven = -0.5 * (own - others).abs()
+    more = own >= others  # no maximum, which has no second derivative where both are equal
+    size, lesser = torch.where(more, own, others), torch.where(more, others, own)
+    uneven = 0.5 * (lesser - size)
     shape = uneven.expm1().square() - 2 * uneven.exp() * (-cauchy_schwarz(first, second)).expm1()
-    size = torch.maximum(own, others) + log_unit
+    size = size + log_unit
     limit = math.floor(math.log(torch.finfo(size.dtype).max))
     return torch.where((size > limit) & (shape > 0), torch.inf, size.clamp_max(limit).exp() * shape)
 
@@ -77,13 +80,15 @@ def closed(first: Components, second: Components, *, log_unit: float = 0.0) -> F
 def _estimate(drawn: Sampled) -> Estimated:
     p, q = drawn.p, drawn.q
     with torch.no_grad():
-        pilot = (each.sample((PILOT,)) for each in (p, q))
+        pilot = (each.sample((drawn.pilot,)) for each in (p, q))
         peaks = torch.stack([log_prob(each, x) for x in pilot for each in (p, q)]).amax((0, 1, 2))
         c = torch.where(peaks.isfinite(), peaks, 0.0)
 
     def difference(x: Tensor) -> Tensor:
         return (log_prob(p, x) - c).exp() - (log_prob(q, x) - c).exp()
 
-    return estimated(
-        lambda under_p, under_q: (under_p - under_q) * c.exp(), drawn.mean(difference, p), drawn.mean(difference, q)
-    )
+    def combine(under_p: Tensor, under_q: Tensor) -> Tensor:
+        apart, size = under_p - under_q, c.exp()
+        return apart * torch.where((apart == 0) & size.isinf(), 1.0, size)
+
+    return estimated(combine, drawn.mean(difference, p), drawn.mean(difference, q))

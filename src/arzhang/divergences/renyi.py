@@ -52,9 +52,8 @@ def renyi(
         p: Where the expectation is taken.
         q: What it is compared with.
         alpha: The order.
-        estimator: Estimates it, with its standard error and the estimator's gradient, and a bias of order
-            1/samples; without, there must be a
-            closed form.
+        estimator: Estimates it, with its standard error and the estimator's gradient, and a bias of order 1/samples;
+            without, there must be a closed form.
         samples: How many the estimator draws.
 
     Raises:

@@ -11,7 +11,17 @@ from arzhang.distributions import described
 from arzhang.types import Integrand, MisuseError
 
 # The derivatives of these are zero wherever they exist: no gradient comes through them.
-STEPS = ("SignBackward", "SgnBackward", "FloorBackward", "CeilBackward", "RoundBackward", "TruncBackward")
+STEPS = (
+    "SignBackward",
+    "SgnBackward",
+    "FloorBackward",
+    "CeilBackward",
+    "RoundBackward",
+    "TruncBackward",
+    "BernoulliBackward",
+    "BinomialBackward",
+    "PoissonBackward",
+)
 
 
 def at_least_one(samples: int, *, least: int = 1) -> None:
@@ -79,6 +89,8 @@ def differentiable(values: Float[Tensor, "..."], points: Float[Tensor, "..."], *
         node = left.pop()
         if node is None or node in seen or node.name().startswith(STEPS):
             continue
+        if getattr(node, "_saved_rounding_mode", None) is not None:  # a division that rounds
+            continue
         if node is goal or getattr(node, "variable", None) is goal:
             return
         seen.add(node)
@@ -87,6 +99,23 @@ def differentiable(values: Float[Tensor, "..."], points: Float[Tensor, "..."], *
         f"{method} takes the gradient through f, and f does not depend differentiably on its points (it is constant, "
         "steps, or leaves torch): use score_function, or measure_valued, which need no derivative."
     )
+
+
+def reaches_more(values: Float[Tensor, "..."], points: Float[Tensor, "..."]) -> bool:
+    """Return whether a gradient of f goes anywhere but to its points."""
+    start = points.grad_fn
+    seen, left = {start}, [values.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        if hasattr(node, "variable"):
+            if node.variable is not points:
+                return True
+            continue
+        seen.add(node)
+        left += [after for after, _ in node.next_functions]
+    return False
 
 
 def average(values: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "..."]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from arzhang.estimators._contract import at_least_one, average, carried, differentiable, evaluate, taught
+from arzhang.estimators._contract import at_least_one, average, carried, differentiable, evaluate, reaches_more, taught
 from arzhang.estimators._relaxed import Choices, Coins, event_sum, expanded, relaxable
 from arzhang.types import Cost, Integrand, MisuseError
 
@@ -105,7 +105,7 @@ def _gradients(
         points = torch.cat([hard, soft])
         values = evaluate(f, points, q)
         at_hard, at_soft = values[:samples], values[samples:]
-        if not _reaches_more(values, points):
+        if not reaches_more(values, points):
             at_hard = at_hard.detach()  # so that f is not differentiated once more, for nobody
         differentiable(at_soft, soft, method=control.name)
         (slope,) = torch.autograd.grad(_difference(at_soft), soft, retain_graph=True, create_graph=learning)
@@ -122,20 +122,6 @@ def _gradients(
         weight = (weight - weight.mean(0)) * (samples / (samples - 1))
     gradient = expanded(weight, kind.event_dims) * kind.score(fixed, hard) + direct
     return at_hard, gradient if learning else gradient.detach()
-
-
-def _reaches_more(values: Tensor, points: Tensor) -> bool:
-    """Whether a gradient of f goes anywhere but to its points."""
-    seen, left = {points.grad_fn}, [values.grad_fn]
-    while left:
-        node = left.pop()
-        if node is None or node in seen:
-            continue
-        if hasattr(node, "variable"):
-            return True
-        seen.add(node)
-        left += [after for after, _ in node.next_functions]
-    return False
 
 
 def _difference(values: Tensor) -> Tensor:

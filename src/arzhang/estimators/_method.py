@@ -1,13 +1,14 @@
 """What a stateless estimator is: a function that says what it is good for."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Concatenate, Generic, ParamSpec, TypeAlias, cast
 
 from torch import Tensor
 from torch.distributions import Distribution
 
-from arzhang.types import Cost, Integrand
+from arzhang.types import Cost, Integrand, MisuseError
 
 P = ParamSpec("P")
 Function: TypeAlias = Callable[Concatenate[Integrand, Distribution, P], Tensor]
@@ -32,8 +33,11 @@ class Method(Generic[P]):
         """Return the mean of f over samples of q, with this method's gradient."""
         return self.function(f, q, *args, **options)
 
-    def given(self, *_: P.args, **options: P.kwargs) -> "Method[P]":
+    def given(self, *unnamed: P.args, **options: P.kwargs) -> "Method[P]":
         """Return the same method with these options for its defaults: an estimator like any other.
+
+        Raises:
+            MisuseError: It has no such option.
 
         Example:
             >>> from arzhang.estimators import taylor
@@ -42,6 +46,11 @@ class Method(Generic[P]):
             >>> taylor.given(order=2).cost(q, samples=1)
             Cost(evaluations=2, gradients=6)
         """
+        known = list(inspect.signature(self.function).parameters)[2:]
+        wrong = [repr(each) for each in (*unnamed, *(set(options) - set(known)))]
+        if wrong:
+            name = getattr(self, "__name__", "The estimator")
+            raise MisuseError(f"{name} was given {wrong[0]}; its options, each by its name, are {', '.join(known)}.")
         made: Method[P] = Method(
             cast("Function[P]", functools.partial(self.function, **options)),
             unbiased=self.unbiased,

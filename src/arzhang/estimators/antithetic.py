@@ -19,7 +19,7 @@ from arzhang.estimators._support import log_prob
 from arzhang.types import Cost, Integrand
 
 SYMMETRIC = (Normal, Laplace, Cauchy, StudentT, MultivariateNormal, LowRankMultivariateNormal)
-NEEDS = "a q symmetric about its loc: Normal, Laplace, Cauchy, StudentT, MultivariateNormal"
+NEEDS = f"a q symmetric about its loc: {', '.join(each.__name__ for each in SYMMETRIC)}"
 
 
 def _cost(q: Distribution, *, samples: int = 1) -> Cost:  # noqa: ARG001

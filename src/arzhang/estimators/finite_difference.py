@@ -1,5 +1,7 @@
 """Central differences: the parameters are moved a step to either side, with the same random numbers."""
 
+import inspect
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +49,7 @@ def finite_difference(
 
     Raises:
         MisuseError: The step is not positive, is too small for the parameters' precision, or leads out of a parameter's
-            domain; a covariance cannot be moved an entry at a time.
+            domain; a covariance cannot be moved an entry at a time, nor a total_count or a temperature at all.
 
     References:
         Glasserman, "Monte Carlo Methods in Financial Engineering", 2003, section 7.1.
@@ -60,10 +62,14 @@ def finite_difference(
         3.0
     """
     at_least_one(samples)
-    if not step > 0:
-        raise MisuseError(f"The step is {step}, and should be positive.")
+    if not 0 < step < math.inf:
+        raise MisuseError(f"The step is {step}, and should be a number above 0.")
     parameters = parameters_of(q)
     wanted = [name for name, each in parameters.items() if each.requires_grad]
+    if torch.is_grad_enabled() and (held := _held(q)):
+        raise MisuseError(
+            f"{held} of {described(q)} requires a gradient, and cannot be moved: detach it, or use score_function."
+        )
     if not (torch.is_grad_enabled() and wanted):
         return average(evaluate(f, q.sample((samples,)), q))
     moves = [move for name in wanted for move in _moves(q, name, parameters, step)]
@@ -142,6 +148,20 @@ def _domain(q: Distribution, name: str) -> Any:
     if isinstance(q, Independent) or type(q) is TransformedDistribution:
         return _domain(q.base_dist, name)
     return q.arg_constraints[name]
+
+
+def _held(q: Distribution) -> str | None:
+    """Return the name of what requires a gradient and is no parameter, such as a total_count or a temperature."""
+    if isinstance(q, MixtureSameFamily):
+        return _held(q.mixture_distribution) or _held(q.component_distribution)
+    if isinstance(q, Independent) or type(q) is TransformedDistribution:
+        return _held(q.base_dist)
+    for name in inspect.signature(type(q)).parameters:
+        if name == "total_count" or name not in q.arg_constraints:
+            value = getattr(q, name, None)
+            if isinstance(value, Tensor) and value.requires_grad:
+                return name
+    return None
 
 
 def _state(device: torch.device) -> Tensor:

@@ -2,7 +2,7 @@
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, OneHotCategoricalStraightThrough
+from torch.distributions import Distribution, Independent, OneHotCategoricalStraightThrough, TransformedDistribution
 
 from arzhang.estimators._contract import at_least_one, average, differentiable, evaluate, lacking
 from arzhang.estimators._method import method
@@ -46,7 +46,10 @@ def pathwise(f: Integrand, q: Distribution, *, samples: int = 1) -> Float[Tensor
         3.0
     """
     at_least_one(samples)
-    if not q.has_rsample or isinstance(q, OneHotCategoricalStraightThrough):
+    inner = q
+    while isinstance(inner, Independent | TransformedDistribution):
+        inner = inner.base_dist
+    if not q.has_rsample or isinstance(inner, OneHotCategoricalStraightThrough):
         raise lacking("The pathwise estimator", NEEDS, q, "use score_function, or for a discrete q disarm or rebar")
     # Of one sample the gradient needs no sum over samples.
     points = q.rsample().unsqueeze(0) if samples == 1 else q.rsample((samples,))

@@ -42,7 +42,7 @@ from torch.distributions import Distribution
 
 from arzhang.estimators import _controlled
 from arzhang.estimators._relaxed import NEEDS, check_temperature
-from arzhang.types import Cost, Integrand
+from arzhang.types import Cost, Integrand, MisuseError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Config:
         """Make the estimator.
 
         Raises:
-            MisuseError: The temperature is not above 0.
+            MisuseError: The temperature is not above 0, or the scale not finite.
         """
         return Rebar(self)
 
@@ -73,6 +73,8 @@ class Rebar(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         check_temperature(config.temperature, "rebar")
+        if not math.isfinite(config.scale):
+            raise MisuseError(f"rebar was given a scale of {config.scale:g}; it should be a finite number.")
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
         self.scale = nn.Parameter(torch.tensor(float(config.scale)))
 

@@ -37,11 +37,11 @@ def score_function(
         q: Any distribution with log_prob.
         samples: How many, for each element of the batch.
         baseline: None; a tensor that fits the values (N, *batch), no gradient going into it; or one of
-            ``arzhang.baselines``.
+            ``arzhang.baselines``, built.
 
     Raises:
         MisuseError: q has no log_prob; its support moves with its parameters (as Uniform's), so that the gradient would
-            miss what happens at the border; or the baseline does not fit.
+            miss what happens at the border; or the baseline is none or does not fit.
 
     References:
         Mohamed, Rosca, Figurnov and Mnih, "Monte Carlo Gradient Estimation in Machine Learning", JMLR 21(132), 2020,
@@ -54,6 +54,11 @@ def score_function(
         True
     """
     at_least_one(samples)
+    if not (baseline is None or isinstance(baseline, Tensor) or callable(baseline)):
+        raise MisuseError(
+            f"The baseline is a {type(baseline).__name__}, and should be a tensor, leave_one_out, or what "
+            "Config().build() makes of another of arzhang.baselines."
+        )
     apart = _apart(baseline)
     points = draw(q, samples + apart)
     log_density = log_prob(q, points[:samples], method="The score function")

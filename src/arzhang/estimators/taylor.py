@@ -5,7 +5,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from arzhang.estimators._contract import at_least_one, average, carried, draw, evaluate, flat, innermost, lacking
+from arzhang.distributions import described
+from arzhang.estimators._contract import (
+    at_least_one,
+    average,
+    carried,
+    draw,
+    evaluate,
+    flat,
+    innermost,
+    lacking,
+    reaches_more,
+)
 from arzhang.estimators._method import method
 from arzhang.estimators._support import log_prob
 from arzhang.types import Cost, Integrand, MisuseError
@@ -40,7 +51,7 @@ def taylor(f: Integrand, q: Distribution, *, samples: int = 1, order: int = 1) -
         order: Of the series, 1 or 2.
 
     Raises:
-        MisuseError: q is another, or the order is.
+        MisuseError: q is another, or the order is; or, looked for on a CPU, f has no finite derivative at the mean.
 
     References:
         Paisley, Blei and Jordan, "Variational Bayesian Inference with Stochastic Search", ICML 2012, section 4.
@@ -64,17 +75,23 @@ def taylor(f: Integrand, q: Distribution, *, samples: int = 1, order: int = 1) -
     about = inner.loc.detach()
     points = torch.cat([about.unsqueeze(0), drawn]).requires_grad_()
     values = evaluate(f, points, q)
+    value = values[1:] if reaches_more(values, points) else values[1:].detach()  # f is not differentiated for nobody
 
     event = len(q.event_shape)
     loc, scale, steps = (flat(each, event) for each in (inner.loc, inner.scale, drawn - about))
     slope, bend = _derivatives(values, points, event, order=order)
+    if slope.is_cpu and not (slope.isfinite().all() and (bend is None or bend.isfinite().all())):
+        raise MisuseError(
+            f"f has no finite derivative at the mean of {described(q)}, about which its series would be: use "
+            "score_function with leave_one_out."
+        )
     series = values[0].detach() + (slope * steps).sum(-1)
     mean = (slope * loc).sum(-1)
     if bend is not None:
         series = series + ((steps.unsqueeze(-2) @ bend).squeeze(-2) * steps).sum(-1) / 2
         mean = mean + (bend.diagonal(dim1=-2, dim2=-1) * scale.square()).sum(-1) / 2
     left = (values[1:].detach() - series) * log_prob(q, drawn, method="The Taylor estimator")
-    return carried(average(values[1:]), average(left) + mean)
+    return carried(average(value), average(left) + mean)
 
 
 def _derivatives(values: Tensor, points: Tensor, event: int, *, order: int) -> tuple[Tensor, Tensor | None]:

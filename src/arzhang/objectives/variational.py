@@ -109,10 +109,12 @@ class Variational:
         check_parts(x, q, prior)
         look = x.is_cpu
         reconstruction = self.estimator(lambda z: log_p_x(x, z, q, decoder, look=look), q, samples=self.samples)
-        if self.divergence is kl and _closed_kl(q, prior) is None:  # a mean, for which one sample is enough
-            divergence = self.estimator(lambda z: log_ratio(z, q, prior, look=look), q, samples=self.samples)
-        else:
+        if self.divergence is not kl:
             divergence = self._measured(q, prior, samples=self.samples).value
+        elif (closed := _closed_kl(q, prior)) is not None:
+            divergence = closed.expand(q.batch_shape)
+        else:  # a mean, for which one sample is enough
+            divergence = self.estimator(lambda z: log_ratio(z, q, prior, look=look), q, samples=self.samples)
         return Terms(reconstruction=reconstruction, divergence=divergence, weight=self.weight)
 
     @torch.no_grad()
@@ -152,8 +154,10 @@ class Variational:
         divergence = prior_kl if self.divergence is kl else self._measured(q, prior, samples=samples)
         if divergence is prior_kl and closed is None:  # from the same samples
             error = found.combined(1, 1 - self.weight, 0).standard_error
-        else:
+        elif self.weight:
             error = torch.hypot(reconstruction.standard_error, self.weight * divergence.standard_error)
+        else:
+            error = reconstruction.standard_error
         terms = Terms(reconstruction=reconstruction.value, divergence=divergence.value, weight=self.weight)
         return Report(
             objective=Estimated(value=terms.objective, standard_error=error),

@@ -27,13 +27,14 @@ from arzhang.types import Cost, Estimator, MisuseError
 
 METHODS = {
     "leave-one-out": ("leave-one-out", 2),
-    "disarm": ("disarm", 2),
+    "disarm": ("disarm", 1),
     "rebar": ("rebar", 2),
     "relax": ("relax", 2),
     "leave-one-out (6)": ("leave-one-out", 6),
-    "disarm (6)": ("disarm", 6),
+    "disarm (6)": ("disarm", 3),
 }
-"""Each line of the table: an estimator and its samples. The last two evaluate f as often as rebar and relax do."""
+"""Each line of the table: an estimator and its samples, which are pairs for disarm. The last two evaluate f as often as
+rebar and relax do."""
 REFERENCE = "leave-one-out"
 LOOKS = {
     "leave-one-out": (BLACK, "-", "o"),
@@ -102,8 +103,8 @@ class Result:
     caption: str = (
         "variance: the trace of the covariance, in nats^2, at the last step. relative: over the variance "
         "of leave-one-out, in the geometric mean over looks and seeds; low and high are its 95 % interval over seeds. "
-        "evaluations and gradients: of f, for one gradient and picture. work: relative, times the evaluations over "
-        "those of leave-one-out. f is log p(x, b) - log q(b|x)."
+        "samples: pairs for disarm. evaluations and gradients: of f, for one gradient and picture. work: relative, "
+        "times the evaluations over those of leave-one-out. f is log p(x, b) - log q(b|x)."
     )
 
     def relative(self, method: str) -> tuple[float, tuple[float, float] | None]:

@@ -348,24 +348,25 @@ def run(config: Config, *, track: Track = iter) -> Result:
         ('pathwise', 1.0, 0.0)
     """
     problem = config.problem()
-    plan = [(method, *part) for method in METHODS for part in _parts(problem, config.samples, method)]
-    drawn: dict[str, list[Tensor]] = {method.name: [] for method in METHODS}
-    seconds = dict.fromkeys(drawn, 0.0)
-    refused: dict[str, str] = {}
+    lines: dict[str, list[Measured]] = {}
     for method in METHODS:
         try:
             _sampled(method, problem, 2, seed=0)  # what a first call loads counts for nobody's time
         except MisuseError as error:
-            refused[method.name] = str(error)
-    for method, number, n in track([part for part in plan if part[0].name not in refused]):
+            lines[method.name] = list(_lines(method, problem, note=f"refused: {error}"))
+    asked = [method for method in METHODS if method.name not in lines]
+    drawn: list[Tensor] = []
+    seconds = 0.0
+    plan = [(each, *part) for each in asked for part in _parts(problem, config.samples, each)]
+    for method, number, n in track(plan):
         start = time.perf_counter()
-        drawn[method.name].append(_sampled(method, problem, n, seed=rng.seed_of(config.seed, method.name, number)))
-        seconds[method.name] += time.perf_counter() - start
-    lines = [
-        list(_lines(method, problem, drawn[method.name], seconds[method.name], refused.get(method.name)))
-        for method in METHODS
-    ]
-    return Result(config=config, measured=tuple(line for at_mu in zip(*lines, strict=True) for line in at_mu))
+        drawn.append(_sampled(method, problem, n, seed=rng.seed_of(config.seed, method.name, number)))
+        seconds += time.perf_counter() - start
+        if number + n == config.samples:  # the last of this method, whose samples are then forgotten
+            lines[method.name] = list(_lines(method, problem, torch.cat(drawn), seconds))
+            drawn, seconds = [], 0.0
+    in_order = [lines[method.name] for method in METHODS]
+    return Result(config=config, measured=tuple(line for at_mu in zip(*in_order, strict=True) for line in at_mu))
 
 
 def _parts(problem: Problem, samples: int, method: _Method) -> Iterator[tuple[int, int]]:
@@ -391,14 +392,13 @@ def _normal(problem: Problem) -> Normal:
 
 
 def _lines(
-    method: _Method, problem: Problem, drawn: Sequence[Tensor], seconds: float, refused: str | None
+    method: _Method, problem: Problem, drawn: Tensor | None = None, seconds: float = 0.0, *, note: str = ""
 ) -> Iterator[Measured]:
+    """Yield the line of each mu, from gradient samples (n, M) or, without any, with a note that says why."""
     samples = _samples(method, problem)
     cost = method.cost(problem, samples=samples)
     each = _cost_of_one(method, problem)
     exact, truth = method.exact(problem), problem.truth
-    summary = None if refused else summarize({"": torch.cat(list(drawn))}, cost)[""]
-    n = sum(map(len, drawn))
     for i, mu in enumerate(problem.mu.tolist()):
         bias = _plain(exact.mean[i] - truth[i]) if exact else 0.0
         biased = abs(bias) > 1e-9 * (1 + abs(_plain(truth[i])))
@@ -413,17 +413,18 @@ def _lines(
             cost=each,
             variance_x_cost=None,
             time=None,
-            note=f"refused: {refused}" if refused else f"biased by {bias:.2g} at mu {mu + 0.0:g}" if biased else "",
+            note=note or (f"biased by {bias:.2g} at mu {mu + 0.0:g}" if biased else ""),
         )
-        if summary:
-            variance = _plain(summary.variance[i]) * samples
+        if drawn is not None:
+            summary = summarize({"": drawn[:, i]}, cost)[""]
+            variance = _plain(summary.variance) * samples
             line = replace(
                 line,
-                mean=_plain(summary.mean[i]),
-                standard_error=_plain(summary.standard_error[i]),
+                mean=_plain(summary.mean),
+                standard_error=_plain(summary.standard_error),
                 variance=variance,
                 variance_x_cost=variance * each,
-                time=seconds / (n * samples * len(problem.mu)) * 1e6,
+                time=seconds / (drawn.numel() * samples) * 1e6,
             )
         yield line
 
