@@ -1,27 +1,41 @@
-"""One training step of Pix2Pix at 256 pixels, and what each measure that makes it faster is worth.
+"""One training step at 256 pixels, and what each measure that makes it faster is worth.
 
-    [BATCH=4] python benchmarks/train_step.py [--json]
+    [BATCH=4] [SIZE=128] python benchmarks/train_step.py [--model cyclegan] [--json]
 
 The plain way is how such models are usually trained: eager float32, Adam in a loop over the tensors, memory given back
-to the system at every step. Each variant adds one measure to the one before it; those in brackets stand alone.
+to the system at every step, and, of a CycleGAN, a pass for each picture. Each variant adds one measure to the one
+before it; those in brackets stand alone.
 """
 
+import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 
-import _interleave
 import torch
 
+from arzhang import plugins
 from arzhang.allocator import keep_memory
-from arzhang.networks import _layers
+from arzhang.models import cyclegan
+from arzhang.networks import _layers, resnet
 from arzhang.rng import generator
 from arzhang.run import from_recipe
 from arzhang.train import begin, play, twin
 from arzhang.types import Batch
 
-BATCH = int(os.environ.get("BATCH", "1"))
+try:
+    import _interleave
+except ModuleNotFoundError:  # as python -m benchmarks.train_step
+    from benchmarks import _interleave
+
+BATCH, SIZE = int(os.environ.get("BATCH", "1")), int(os.environ.get("SIZE", "256"))
+CHOICE = argparse.ArgumentParser(add_help=False)
+CHOICE.add_argument("--model", choices=("pix2pix", "cyclegan"), default=os.environ.get("MODEL", "pix2pix"))
+GIVEN, sys.argv[1:] = CHOICE.parse_known_args()
+os.environ["MODEL"] = GIVEN.model  # for the processes of the variants
+NAMES = {"pix2pix": ("source", "target"), "cyclegan": ("a", "b")}[GIVEN.model]
 
 
 def variant(
@@ -29,6 +43,8 @@ def variant(
     kept: bool = False,
     fused: bool = False,
     products: bool = False,
+    shared: bool = False,
+    ordered: bool = False,
     precision: str = "float32",
     channels_last: bool = False,
     compiled: bool = False,
@@ -38,8 +54,12 @@ def variant(
         keep_memory()
     if not products:
         _layers.FEW = 0
+    if not shared:
+        cyclegan._apart = lambda _: False  # noqa: SLF001
+    if not ordered:
+        resnet.LAYOUT = torch.contiguous_format
     torch.manual_seed(0)
-    state = begin(from_recipe("pix2pix"), torch.device("cpu"))
+    state = begin(from_recipe(GIVEN.model), torch.device("cpu"))
     if not fused:
         state.optimisers = {
             player: torch.optim.Adam(optimiser.param_groups[0]["params"], lr=2e-4, betas=(0.5, 0.999), foreach=False)
@@ -48,8 +68,8 @@ def variant(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     state.game.to(memory_format=layout)
     game = twin(state.game, compile=compiled)
-    pictures = 2 * torch.rand(2, BATCH, 3, 256, 256, generator=generator(0, "pictures")) - 1
-    batch = Batch({"source": pictures[0].contiguous(memory_format=layout), "target": pictures[1]})
+    pictures = 2 * torch.rand(2, BATCH, 3, SIZE, SIZE, generator=generator(0, "pictures")) - 1
+    batch = Batch({name: each.contiguous(memory_format=layout) for name, each in zip(NAMES, pictures, strict=True)})
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
     def step() -> float:
@@ -61,17 +81,25 @@ def variant(
     return step
 
 
+OF_CYCLEGAN = {"+ shared passes": {"shared": True}, "+ channels last in generators": {"ordered": True}}
+MEASURES = {
+    "plain": {},
+    "+ memory kept": {"kept": True},
+    "+ fused Adam": {"fused": True},
+    "+ products (float32)": {"products": True},
+    **(OF_CYCLEGAN if GIVEN.model == "cyclegan" else {}),
+    "+ bfloat16": {"precision": "bfloat16"},
+}
+SO_FAR = {
+    name: {key: value for each in [*MEASURES][: place + 1] for key, value in MEASURES[each].items()}
+    for place, name in enumerate(MEASURES)
+}
 VARIANTS = {
-    "plain": partial(variant),
-    "+ memory kept": partial(variant, kept=True),
-    "+ fused Adam": partial(variant, kept=True, fused=True),
-    "+ products (float32)": partial(variant, kept=True, fused=True, products=True),
-    "+ bfloat16": partial(variant, kept=True, fused=True, products=True, precision="bfloat16"),
-    "(+ channels last)": partial(
-        variant, kept=True, fused=True, products=True, precision="bfloat16", channels_last=True
-    ),
-    "(+ compile)": partial(variant, kept=True, fused=True, products=True, precision="bfloat16", compiled=True),
+    **{name: partial(variant, **values) for name, values in SO_FAR.items()},
+    "(+ channels last)": partial(variant, **SO_FAR["+ bfloat16"], channels_last=True),
+    "(+ compile)": partial(variant, **SO_FAR["+ bfloat16"], compiled=True),
 }
 
 if __name__ == "__main__":
-    _interleave.main(f"A step of Pix2Pix, 256 pixels, batch {BATCH}", VARIANTS, rounds=15)
+    model = plugins.about("models", GIVEN.model).partition(":")[0]
+    _interleave.main(f"A step of {model}, {SIZE} pixels, batch {BATCH}", VARIANTS, rounds=15)

@@ -35,7 +35,8 @@ LAYERS = {
     4: {
         "train": "the loop, the same for every game",
         "translate": "pictures of any size, with what a run has learnt",
-        "sample": "pictures from noise",
+        "sample": "pictures from noise, and by way of latents",
+        "restore": "what a run has learnt, whichever of the two that is",
         "evaluate": "metrics over folders and runs",
     },
     3: {
@@ -86,7 +87,9 @@ LAYERS = {
 EXCEPTIONS = {
     "__main__": {"cli"},
     **dict.fromkeys(LAYERS[4], {*LAYERS[3], *LAYERS[2], *LAYERS[1]} - {"models", "metrics"}),  # by name: plugins.find
-    "evaluate": {*LAYERS[2], *LAYERS[1], "translate"} - {"models", "metrics"},  # a run is judged by what it translates
+    "sample": {*LAYERS[2], *LAYERS[1], "translate"} - {"models", "metrics"},  # files go where translations would
+    "restore": {"checkpoint", "sample", "translate"},
+    "evaluate": {*LAYERS[2], *LAYERS[1], "sample", "translate"} - {"models", "metrics"},  # a run, by what it makes
     "train": {*LAYERS[3], *LAYERS[2], *LAYERS[1], "evaluate"}
     - {"models", "metrics"},  # the best checkpoint, by any metric
     "recipes": {"models", "data", "networks"},

@@ -109,11 +109,23 @@ def test_the_table_names_files_as_they_are(faulty):
 def test_the_table_counts_what_it_does_not_name(tmp_path):
     for index in range(5):
         save(tmp_path / f"A/{index}.png", noise(seed=index))
-    (tmp_path / "B").mkdir()
-    save(tmp_path / "B/x.png", noise())
+    for path in ("A/x.png", "B/x.png", "B/y.png"):
+        save(tmp_path / path, noise(seed=ord(path[-5])))
     text = printed(audit(tmp_path), most=2)
     assert "no partner (6)" in text
     assert "... and 4 more" in text
+
+
+def test_two_folders_whose_names_have_no_partners_are_two_piles(tmp_path):
+    for place, path in enumerate(("trainA/1.png", "trainA/1.bmp", "trainB/x y.png", "testA/2.png", "testB/3.png")):
+        save(tmp_path / path, noise(seed=place))
+    report = audit(tmp_path)
+    assert report.kind == "two-piles"
+    assert report.examples == {"train A": 2, "train B": 1, "test A": 1, "test B": 1}
+    assert found(report.problems) == [("a single picture of a domain, where at least two are needed", "trainB/x y.png")]
+    assert found(report.notes) == [("no pairs",)]
+    save(tmp_path / "trainB/z.png", noise(seed=0))
+    assert found(audit(tmp_path).problems) == [("repeated in another split", "trainA/1.png", "trainB/z.png")]
 
 
 def test_names_in_the_table_are_neither_markup_nor_escapes(tmp_path):

@@ -145,7 +145,7 @@ def test_an_unknown_flag_is_named_with_the_nearest(arzhang, arguments, nearest):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["train"], "Name a recipe first, as in `arzhang train pix2pix-small`; there are demo, "),
+        (["train"], "Name a recipe first, as in `arzhang train pix2pix-small`; there are "),
         (["train", "pixpix"], "There is no 'pixpix' in recipes; did you mean pix2pix?"),
         (["train", "demo", "--model.generator", "patchgan"], "patchgan cannot stand where a "),
         (["train", "demo", "--model.generator", "unett"], "There is no 'unett' in networks; did you mean unet?"),

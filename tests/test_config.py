@@ -294,3 +294,10 @@ def test_another_part_in_a_file_keeps_what_both_have_as_a_flag_does():
     in_file = changed(from_recipe("pix2pix-small"), {"data": data}).data
     by_flag = config.select(from_recipe("pix2pix-small"), "data", "paired").data
     assert in_file.size == by_flag.size == 128
+
+
+def test_nothing_is_not_carried_to_a_part_that_needs_something(tmp_path):
+    run = config.select(from_recipe("vae-mnist"), "data", "images")
+    assert run.data.size == 28
+    assert not isinstance(run.data.root, Path | None)
+    assert changed(run, {"data": {"kind": "data.images", "root": str(tmp_path)}}).data.root == tmp_path

@@ -15,7 +15,7 @@ from arzhang import config, plugins
 from arzhang.divergences import total_variation
 from arzhang.estimators import pathwise
 from arzhang.loading import batches
-from arzhang.networks import patchgan, unet
+from arzhang.networks import conv_decoder, conv_encoder, patchgan, unet
 from arzhang.rng import generator
 from arzhang.run import Run
 from arzhang.train import begin, play
@@ -47,15 +47,23 @@ def survives_writing(made):
 
 def network_of(module, **values):
     torch.manual_seed(0)
-    made = small(module.Config, **{"depth": 4, "layers": 2, "width": 4, **values})
-    channels = {"inputs": 2, "outputs": 5} if makes_pictures(module) else {"inputs": 2}
-    return made.build(**channels)
+    made = small(module.Config, **{"depth": 4, "layers": 2, "width": 4, "features": 6, **values})
+    parts = {"inputs": 2, "outputs": 5, "latents": 3, "size": SIZE}
+    return made.build(**{name: parts[name] for name in takes(module)})
 
 
-def makes_pictures(module):
-    return "outputs" in inspect.signature(module.Config.build).parameters
+def takes(module):
+    return set(inspect.signature(module.Config.build).parameters) - {"self"}
 
 
+def input_of(module):
+    if "latents" in takes(module):
+        return 3 * torch.randn(2, 3, generator=generator(0, "latents"))
+    return PICTURES[..., :SIZE] if "size" in takes(module) else PICTURES
+
+
+GENERATORS, DISCRIMINATORS = {"inputs", "outputs"}, {"inputs"}
+ENCODERS, DECODERS = {"inputs", "size"}, {"latents", "outputs", "size"}
 NETWORKS = each("networks")
 PICTURES = 3 * torch.rand(2, 2, SIZE, 2 * SIZE, generator=generator(0, "pictures")) - 1
 
@@ -67,25 +75,31 @@ def test_a_networks_config_survives_being_written_down(thing):
 
 
 @NETWORKS
-def test_a_network_turns_the_channels_it_was_built_for_into_finite_pictures_or_logits(thing):
+def test_a_network_turns_what_it_was_built_for_into_finite_pictures_logits_or_features(thing):
     network = network_of(thing)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(100)
-    output = network(PICTURES)
+    output = network(input_of(thing))
     assert output.isfinite().all()
-    if makes_pictures(thing):
-        assert output.shape == (2, 5, SIZE, 2 * SIZE)
-        assert output.abs().max() <= 1
-    else:
-        assert output.shape[:2] == (2, 1)
+    match takes(thing):
+        case kind if kind == GENERATORS:
+            assert output.shape == (2, 5, SIZE, 2 * SIZE)
+            assert output.abs().max() <= 1
+        case kind if kind == DISCRIMINATORS:
+            assert output.shape[:2] == (2, 1)
+        case kind if kind == ENCODERS:
+            assert output.shape == (2, network.features)
+        case kind:
+            assert kind == DECODERS
+            assert output.shape == (2, 5, SIZE, SIZE)
 
 
 @NETWORKS
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
 def test_every_parameter_of_a_network_is_needed(thing, norm):
     network = network_of(thing, norm=norm)
-    network(PICTURES).square().sum().backward()
+    network(input_of(thing)).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -93,7 +107,7 @@ def test_every_parameter_of_a_network_is_needed(thing, norm):
             assert parameter.grad.any(), name
 
 
-@NETWORKS
+@each("networks", lambda thing: takes(thing) in (GENERATORS, DISCRIMINATORS))
 def test_convolutions_begin_at_the_published_deviation(thing):
     network = network_of(thing, width=32)
     weights = [
@@ -114,17 +128,31 @@ def test_a_network_is_a_function_of_the_global_seed(thing):
 @NETWORKS
 def test_a_network_that_cannot_be_is_refused_in_a_sentence(thing):
     names = {field.name for field in fields(thing.Config)}
-    for name, value in (("width", 0), ("depth", 0), ("layers", -1), ("dropout", 1.5)):
+    for name, value in (("width", 0), ("depth", 0), ("layers", -1), ("features", 0), ("dropout", 1.5)):
         if name in names:
             with pytest.raises(MisuseError, match=r"^The .* at least (one|1)|^The .* from 0 to 1"):
                 network_of(thing, **{name: value})
 
 
-@each("networks", makes_pictures)
+@each("networks", lambda thing: takes(thing) == GENERATORS)
 def test_a_generator_says_what_sizes_it_takes(thing):
     network = network_of(thing)
     side = 2 * network.multiple
     assert network(torch.zeros(2, 2, side, side)).shape == (2, 5, side, side)
+
+
+@each("networks", lambda thing: "size" in takes(thing))
+@pytest.mark.parametrize("size", [9, 28, 31])
+def test_an_encoder_and_a_decoder_are_of_every_size_that_can_be_and_refuse_the_others(thing, size):
+    parts = {"inputs": 1, "outputs": 2, "latents": 3, "size": size}
+    for depth, kernel, stride, padding in ((2, 4, 2, 1), (3, 3, 2, 1), (1, 5, 3, 0), (2, 3, 1, 1)):
+        made = small(thing.Config, width=2, features=4, depth=depth, kernel=kernel, stride=stride, padding=padding)
+        network = made.build(**{name: parts[name] for name in takes(thing)})
+        inputs = torch.zeros(2, 1, size, size) if "inputs" in takes(thing) else torch.zeros(2, 3)
+        output = network(inputs)
+        assert output.shape == ((2, network.features) if "inputs" in takes(thing) else (2, 2, size, size))
+    with pytest.raises(MisuseError, match=f"nothing is left of a side of {size} pixels after . of 6"):
+        small(thing.Config, depth=6, width=2).build(**{name: parts[name] for name in takes(thing)})
 
 
 # Losses
@@ -258,12 +286,14 @@ UNDRAWN = {"digits", "mnist"}  # datasets that draw nothing: their examples are 
 
 @pytest.fixture
 def build(thing, tmp_path):
-    """Build a dataset of small pictures; one that needs a folder is given one, of pairs side by side and of digits."""
+    """Build a dataset of small pictures; one that needs a folder gets pairs side by side and digits, or two piles."""
     names = {field.name for field in fields(thing.Config)}
     if "root" in names:
         for index in range(8):
             pixels = np.random.default_rng(index).integers(0, 256, (40, 80, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+            pile = tmp_path / ("A" if index < 5 else "B") if thing.__name__.endswith(".unpaired") else tmp_path
+            pile.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(pile / f"{index}.png")
         for split, count in (("train", 8), ("t10k", 4)):
             digits = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
             header = np.array([0x0803, count, 28, 28, 0x0801, count], ">u4").tobytes()
@@ -356,6 +386,18 @@ def test_nothing_is_drawn_from_the_global_generator(build, thing):
 
 
 @DATA
+def test_examples_that_come_together_are_those_that_come_alone(build, thing):
+    names = {field.name for field in fields(thing.Config)}
+    for values in ({"binarise": how} for how in ("none", "static", "dynamic")) if "binarise" in names else ({},):
+        data = build(**values).build(seed=0).train
+        if not hasattr(data, "examples"):
+            pytest.skip("come alone only")
+        keys = [(3, 1), (0, 2), (3, 3)]
+        together = data.examples([(index, generator(0, seed)) for index, seed in keys])
+        assert equal(together, Batch.stack(data.example(index, generator(0, seed)) for index, seed in keys))
+
+
+@DATA
 def test_workers_load_what_one_process_does(build, thing):
     alone, together = (
         list(batches(build().build(seed=0).train, size=2, seed=0, steps=range(4), workers=workers))
@@ -368,19 +410,33 @@ def test_workers_load_what_one_process_does(build, thing):
 
 
 # Losses of the first three rounds, as first measured: the one line that a new model brings.
-GOLDEN = {"pix2pix": [0.6969355, 47.93711, 0.6940107, 52.85817, 0.6941267, 50.2071]}
+GOLDEN = {
+    "cyclegan": [16.993046, 0.9524524, 17.315119, 0.8057492, 16.652416, 0.671735],
+    "iwae": [2128.6807, 2130.708, 2130.2246],
+    "pix2pix": [0.6969355, 47.93711, 0.6940107, 52.85817, 0.6941267, 50.2071],
+    "vae": [2128.9009, 2130.7107, 2130.374],
+}
 MODELS = each("models")
 
 
 def model_of(module, **values):
-    parts = {"generator": unet.Config(depth=5, width=4), "discriminator": patchgan.Config(layers=1, width=4)}
+    parts = {
+        "generator": unet.Config(depth=5, width=4),
+        "discriminator": patchgan.Config(layers=1, width=4),
+        "encoder": conv_encoder.Config(width=2, features=4),
+        "decoder": conv_decoder.Config(width=2, features=4),
+        "channels": 3,
+        "size": SIZE,
+        "latents": 3,
+        "components": 2,
+    }
     return small(module.Config, **{**parts, **values})
 
 
 def batch_of(seed):
     smooth = torch.rand(2, 2, 3, SIZE // 4, SIZE // 4, generator=generator(seed, "batch")) * 2 - 1
     source, target = smooth.repeat_interleave(4, -1).repeat_interleave(4, -2)
-    return Batch({"source": source, "target": target})
+    return Batch({"source": source, "target": target, "image": target, "a": source, "b": target.flip(0)})
 
 
 def begun(module, **values):
@@ -405,11 +461,21 @@ def test_a_model_is_a_game_and_all_that_learns_belongs_to_a_player(thing):
     assert set(learnt) == set(game.parameters())
 
 
-@MODELS
-@pytest.mark.parametrize("adversarial", [name for name in plugins.names("losses") if name not in {"l1", "l2"}])
-def test_a_move_moves_its_players_networks_and_nobody_elses(thing, adversarial):
-    discriminator = patchgan.Config(layers=1, width=4, norm="instance")
-    state = begun(thing, adversarial=adversarial, discriminator=discriminator)
+def variants():
+    """Every model, with every adversarial loss if it has one, and with every prior."""
+    adversarial = [name for name in plugins.names("losses") if name not in {"l1", "l2"}]
+    for name in plugins.names("models"):
+        module = plugins.find("models", name)
+        names = {field.name for field in fields(module.Config)}
+        choices = {"adversarial": adversarial, "prior": ["standard-normal", "mixture", "vamp"]}
+        for field, values in choices.items():
+            for value in values if field in names else ():
+                yield pytest.param(module, {field: value}, id=f"{name}-{value}")
+
+
+@pytest.mark.parametrize(("thing", "values"), [*variants()])
+def test_a_move_moves_its_players_networks_and_nobody_elses(thing, values):
+    state = begun(thing, discriminator=patchgan.Config(layers=1, width=4, norm="instance"), **values)
     game = state.game
     players = {name: player for player, names in game.players.items() for name in names}
 
@@ -448,6 +514,33 @@ def test_a_translation_keeps_shape_and_range_and_does_not_learn(thing):
     torch.testing.assert_close(game.translate(source[:1]), output[:1], rtol=1e-5, atol=1e-5)
     assert torch.equal(game.translate(source, noise=1), game.translate(source, noise=1))
     assert game.training
+
+
+@MODELS
+def test_what_explains_pictures_reconstructs_samples_and_weighs_them_and_does_not_learn(thing):
+    game = begun(thing).game
+    if not hasattr(game, "reconstruct"):
+        pytest.skip("does not explain pictures")
+    before, drawn = copy.deepcopy(game.state_dict()), torch.get_rng_state()
+    image = batch_of(0).image
+    output, made = game.reconstruct(image), game.sample(5, seed=1)
+    assert output.shape == image.shape
+    assert made.shape == (5, *image.shape[1:])
+    assert torch.equal(game.draw(3, seed=1, first=2), game.draw(5, seed=1)[2:])
+    torch.testing.assert_close(game.sample(3, seed=1, first=2), made[2:], rtol=1e-5, atol=1e-5)
+    assert not torch.equal(game.sample(5, seed=2), made)
+    assert game.sample(0).shape == (0, *image.shape[1:])
+    for pictures in (output, made):
+        assert pictures.abs().max() <= 1
+        assert not pictures.requires_grad
+    torch.testing.assert_close(game.reconstruct(image[:1]), output[:1], rtol=1e-5, atol=1e-5)
+    evidence, again = (game.evidence(image, samples=8, seed=3) for _ in range(2))
+    assert all(torch.equal(value, again[name]) for name, value in evidence.items())
+    torch.testing.assert_close(evidence["bound"], -evidence["distortion"] - evidence["rate"])
+    assert (evidence["nll"] <= -evidence["bound"]).all()  # by Jensen, for the same samples
+    assert game.log_likelihood(image, k=8).value.shape == (2,)
+    assert all(torch.equal(before[name], tensor) for name, tensor in game.state_dict().items())
+    assert torch.equal(drawn, torch.get_rng_state())
 
 
 @MODELS

@@ -26,6 +26,9 @@ PARSERS = {
     "train": partial(cli._parse_run, cli._Train),
     "inspect": partial(cli._parse_run, cli._Inspect),
     "translate": partial(cli._parse, cli._Translate, name="translate"),
+    "sample": partial(cli._parse, cli._Sample, name="sample"),
+    "reconstruct": partial(cli._parse, cli._Reconstruct, name="reconstruct"),
+    "interpolate": partial(cli._parse, cli._Interpolate, name="interpolate"),
     "evaluate": partial(cli._parse_look, cli._Evaluate, name="evaluate"),
     "compare": partial(cli._parse_look, cli._Compare, name="compare"),
     "check": partial(cli._parse, cli._Check, name="check"),
@@ -86,15 +89,20 @@ def test_every_command_can_be_given(page, arguments):
 def test_every_flag_exists(page):
     run = from_recipe("pix2pix")
     runs = [config.select(run, "data", name) for name in plugins.names("data")]
+    runs += [from_recipe(name) for name in plugins.names("recipes")]
+    model = from_recipe("vae-mnist")
+    runs += [config.select(model, "model.likelihood", name) for name in plugins.names("likelihoods")]
     kinds = (
-        *(cli._Train, cli._Inspect, cli._Translate, cli._Evaluate, cli._Compare, cli._Looking, cli._Check, cli._List),
+        *(cli._Train, cli._Inspect, cli._Translate, cli._Sample, cli._Reconstruct, cli._Interpolate, cli._Making),
+        *(cli._Evaluate, cli._Compare, cli._Looking, cli._Check, cli._List),
         *(cli._Study, *(plugins.find("study", name).Config for name in plugins.names("study"))),
     )
     looks = [config.select(cli._Looking(), "features", name) for name in plugins.names("features")]
     known = {
         "help",
         "no_cache",
-        *config._open_paths(run),
+        "from",
+        *(path for each in runs for path in config._open_paths(each)),
         *(key for each in (*runs, *looks) for key in config.flat(each)),
     }
     known |= {field.name for kind in kinds for field in fields(kind)}

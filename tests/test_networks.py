@@ -391,6 +391,31 @@ def test_a_product_of_matrices_is_the_convolution(monkeypatch, kind, kernel, str
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+def test_a_product_of_matrices_has_the_rows_that_output_padding_adds(monkeypatch):
+    layer = _layers.ConvTranspose2d(3, 5, 3, stride=2, padding=1, output_padding=1).double()
+    image = torch.randn(2, 3, 4, 3, dtype=torch.float64)
+    monkeypatch.setattr(_layers, "FEW", 0)
+    expected = layer(image)
+    monkeypatch.setattr(_layers, "FEW", 10**6)
+    assert expected.shape == (2, 5, 8, 6)
+    torch.testing.assert_close(layer(image), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_instance_norm_leaves_channels_last_where_they_are(count):
+    mine, theirs = _layers.InstanceNorm2d(4), nn.InstanceNorm2d(4)
+    picture = 5 + torch.randn(count, 4, 6, 5, dtype=torch.float64)
+    last = picture.contiguous(memory_format=torch.channels_last).requires_grad_()
+    plain = picture.clone().requires_grad_()
+    one, other = mine(last), theirs(plain)
+    assert one.is_contiguous(memory_format=torch.channels_last)
+    weight = torch.randn_like(picture)
+    (one * weight).sum().backward()
+    (other * weight).sum().backward()
+    torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(last.grad, plain.grad, rtol=1e-10, atol=1e-10)
+
+
 def test_small_layers_are_products_in_float32_even_under_autocast():
     layer, small, large = _layers.Conv2d(2, 3, 4, 2, padding=1), torch.ones(1, 2, 8, 8), torch.ones(1, 2, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):

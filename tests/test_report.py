@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from arzhang import rng
-from arzhang.report import Curve, Figure, Panel, Report, Row, Table, overlay, write
+from arzhang.report import Curve, Figure, Map, Panel, Report, Row, Table, latents, overlay, write
 from arzhang.types import MisuseError
 
 HOSTILE = "<script>alert('1')</script>\"><img src=https://example.org/x onerror='x'> $\\frac{ & نقاشی \udcff.png"
@@ -66,6 +66,9 @@ def example(text="a name"):
         date=dt.date(2026, 11, 3),
         figures=(figure, replace(figure, better="higher")),
         panels=(Panel(title=text, caption=text, columns=(text, "output", "target"), rows=(row, row)),),
+        maps=(
+            Map(title=text, caption=text, axes=(text, text), points={text: [(0.5, -2), (3, 1)], "7": [(math.nan, 0)]}),
+        ),
         curves=(
             Curve(title=text, caption=text, unit=text, x_label=text, series={text: wavy, "few": [(0, 0.1), (90, 0.2)]}),
             Curve(title=text, series={text: [(0, 1), (9, 1e-3)]}, scale="log"),
@@ -211,6 +214,109 @@ def test_the_moving_average_is_level_where_the_series_is(tmp_path):
     heights = {y for line in lines for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", line)}
     assert len(lines) == 2
     assert len(heights) == 1
+
+
+def spots(page):
+    """The places of what stands on the first map, by its colour."""
+    svg = next(attributes for attributes in page.all("svg") if attributes.get("aria-label", "").startswith("Map of"))
+    start = page.elements.index(("svg", svg))
+    found, colour = {}, None
+    for tag, attributes in page.elements[start:]:
+        if tag == "g":
+            colour = attributes.get("fill")
+        elif tag == "text" and colour and "line" in colour:
+            found.setdefault(colour, []).append((float(attributes["x"]), float(attributes["y"])))
+    return found
+
+
+def test_a_map_writes_each_point_as_its_class_in_one_scale(tmp_path):
+    points = {"Q": [(0, 0), (4, 0)], "horse": [(0, 2), (math.inf, 0)], "a": [(0, 1)]}
+    page = Page(write(Report(title="x", maps=(Map(title="m", axes=("across", "up"), points=points),)), tmp_path))
+    (left, right), (top,), (middle,) = spots(page).values()
+    assert right[0] - left[0] == pytest.approx(2 * (left[1] - top[1]), abs=0.2)
+    assert left[1] - middle[1] == pytest.approx(middle[1] - top[1], abs=0.2)
+    assert [text for text in page.texts if text in {"Q", "b", "a", "horse"}] == ["b", "horse", "Q", "Q", "b", "a"]
+    assert {"across", "up"} <= set(page.texts)
+
+
+@pytest.mark.parametrize("points", [{}, {"one": []}, {"one": [(2, 2)]}, {"one": [(0, 1), (1e-9, 5e8)]}])
+def test_odd_maps_are_drawn(tmp_path, points):
+    text = write(Report(title="x", maps=(Map(title="m", axes=("a", "b"), points=points),)), tmp_path).read_text("utf-8")
+    (height,) = re.findall(r'viewBox="0 0 480 (\d+)"', text)
+    assert 60 <= int(height) <= 700
+
+
+def test_latents_that_do_not_vary_are_not_active_and_the_figure_says_how_many_are():
+    mean = torch.randn(200, 3, generator=rng.generator(0, "mean")) * torch.tensor([1.0, 0.05, 0.2])
+    assert latents.active(mean).tolist() == [True, False, True]
+    figure = latents.Latents(mean=mean, variance=torch.ones(200, 3), classes=()).figure()
+    assert (figure.name, figure.value, figure.unit) == ("Active units", 2, "of 3 latents")
+
+
+def test_a_map_of_latents_shows_the_plane_in_which_they_vary_most():
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=rng.generator(0, "turn"))).Q
+    plane = torch.randn(300, 2, generator=rng.generator(0, "plane")) * torch.tensor([3.0, 1.0])
+    mean = torch.cat([plane, torch.zeros(300, 3)], 1) @ turn + 7
+    classes = [str(index % 12) for index in range(300)]
+    (drawn,) = latents.Latents(mean=mean, variance=torch.ones(300, 5), classes=classes).map()
+    assert list(drawn.points) == [str(index) for index in range(12)]
+    found = torch.tensor([drawn.points[name][index // 12] for index, name in enumerate(classes)])
+    expected = torch.linalg.svd(plane - plane.mean(0), full_matrices=False)
+    torch.testing.assert_close(found.abs(), (expected.U * expected.S).abs(), rtol=0, atol=1e-3)
+    shares = expected.S.square() / expected.S.square().sum()
+    assert drawn.axes == (
+        f"first principal component, {shares[0]:.0%}",
+        f"second, {shares[1]:.0%} of the variance",
+    )
+
+
+def test_two_latents_are_mapped_as_they_are_and_one_is_not():
+    mean = torch.randn(9, 2, generator=rng.generator(0, "two"))
+    (drawn,) = latents.Latents(mean=mean, variance=torch.ones(9, 2), classes=()).map()
+    assert drawn.points == {"picture": [tuple(point) for point in mean.tolist()]}
+    assert list(latents.Latents(mean=mean[:, :1], variance=torch.ones(9, 1), classes=()).map()) == []
+    assert list(latents.Latents(mean=mean[:2], variance=torch.ones(2, 2), classes=()).map()) == []
+
+
+class Echo:
+    """Decodes latents to pictures that are those latents."""
+
+    def encode(self, picture):
+        raise NotImplementedError
+
+    def decode(self, latents):
+        return latents[:, None, None, :]
+
+
+def test_a_traversal_moves_one_latent_by_the_spread_of_all_and_leaves_the_others():
+    mean = torch.tensor([[0.0, 2.0, 1.0], [0.0, -2.0, 3.0]])
+    found = latents.Latents(mean=mean, variance=torch.tensor([[1.0, 5, 0], [1.0, 5, 0]]), classes=())
+    panel = found.traversal(Echo(), 1, torch.device("cpu"))
+    assert [column.replace("\N{MINUS SIGN}", "-") for column in panel.columns] == [
+        "-3",
+        "-2",
+        "-1",
+        "0",
+        "+1",
+        "+2",
+        "+3",
+    ]
+    assert [row.name for row in panel.rows] == ["latent 1", "latent 2", "latent 0"]
+    assert [row.note.endswith("not active") for row in panel.rows] == [False, False, True]
+    moved = torch.stack([torch.cat(row.pictures)[:, 0] for row in panel.rows])
+    places = torch.arange(-3.0, 4)
+    expected = mean[1].repeat(3, 7, 1)
+    expected[0, :, 1], expected[1, :, 2], expected[2, :, 0] = 3 * places, 2 + places, places
+    torch.testing.assert_close(moved, expected)
+
+
+def test_a_traversal_of_many_latents_shows_the_most_active():
+    mean = torch.randn(50, 25, generator=rng.generator(0, "many"))
+    panel = latents.Latents(mean=mean, variance=mean**2, classes=()).traversal(Echo(), 0, torch.device("cpu"))
+    assert [row.name for row in panel.rows] == [
+        f"latent {index}" for index in mean.var(0).argsort(descending=True)[:10]
+    ]
+    assert "the 10 most active of 25" in panel.caption
 
 
 def test_a_failing_write_leaves_the_old_report(tmp_path):

@@ -413,7 +413,7 @@ class Spoilt(nn.Module):
 
 @pytest.mark.parametrize(
     ("judge_every", "said"),
-    [(1, "After step 1 the held-out error is nan"), (9, "After step 1 network.weight of the model is not finite")],
+    [(1, "After step 1 the held-out l1 is nan"), (9, "After step 1 network.weight of the model is not finite")],
 )
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path, judge_every, said):
     run = replace(small(checkpoint_every=1, judge_every=judge_every), model=Config())

@@ -90,6 +90,10 @@ def audit(
     found = layout.survey(root, a=a, b=b)
     problems: list[Finding] = []
     notes: list[Finding] = []
+    if found.kind == "two-folders" and not layout.belong_together(found):
+        found = layout.apart(root, a=a, b=b)
+        sentence = "Hardly a name has a partner in the other folder, so these are two piles, which a CycleGAN takes."
+        notes.append(Finding(kind="no pairs", files=(), reason=sentence))
 
     def finding(kind: str, *paths: Path, reason: str = "") -> Finding:
         return Finding(kind=kind, files=tuple(path.relative_to(root).as_posix() for path in paths), reason=reason)
@@ -126,7 +130,7 @@ def audit(
         if len(pictures) < len(files):
             continue
         same[_digest(pictures)].append((name, files))
-        if len(files) == {"plain": 0, "side-by-side": 1, "two-folders": 2}[found.kind]:
+        if len(files) == {"side-by-side": 1, "two-folders": 2}.get(found.kind):
             try:
                 paired.size_of(files, kind=found.kind)
             except ArzhangError as error:
@@ -134,6 +138,10 @@ def audit(
 
     if len(examples) == 1 and not problems:
         problems.append(finding("a single example, where at least two are needed", *examples[0][1]))
+    if found.kind == "two-piles":
+        learnt = [split for name, split in found.splits.items() if name.split()[0] in {"train", "all"}]
+        lonely = [split.items[0].files for split in learnt if len(split.items) == 1]
+        problems += [finding("a single picture of a domain, where at least two are needed", *files) for files in lonely]
     for group in same.values():
         if len(group) > 1:
             splits = {name for name, _ in group}

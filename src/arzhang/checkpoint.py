@@ -8,19 +8,24 @@ well; where one does not fit, the checkpoint is not read, and the one before it 
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from arzhang import config, processes
 from arzhang.files import sync
-from arzhang.types import ArzhangError
+from arzhang.run import Run
+from arzhang.types import ArzhangError, MisuseError
 
 Tensors = Mapping[str, Tensor]
+Which = Literal["newest", "best"]
 VERSION = 1
 
 
@@ -44,18 +49,25 @@ class Checkpoint:
 def save(folder: Path, *, step: int, parts: Mapping[str, Tensors], state: Mapping[str, Any]) -> Path:
     """Write a checkpoint: tensors by part and name, and plain values.
 
+    Every process has to call this, each with parts of other names; process 0 writes the rest.
+
     Raises:
         ArzhangError: It could not be written, for want of room for instance; what was there before is intact.
     """
     final, temporary = folder / f"{step:08d}", folder / f".{step:08d}.writing"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        if processes.rank() == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        processes.wait()
         for name, tensors in parts.items():
             save_file(
                 {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
                 temporary / f"{name}.safetensors",
             )
+        processes.wait()
+        if processes.rank() > 0:
+            return final
         hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         values = {"version": VERSION, "step": step, **state, "sha256": hashes}
         text = json.dumps({**values, "seal": _seal(values)}, indent=2)
@@ -153,12 +165,57 @@ def load(module: nn.Module, tensors: Tensors, *, path: Path) -> None:
     module.load_state_dict(tensors)
 
 
+def restored(folder: Path, *, which: Which = "newest") -> tuple[nn.Module, Run]:
+    """Rebuild what a run has learnt: its moving average where it keeps one. The global generators stay as they are.
+
+    Args:
+        folder: A run's folder, or one that holds just a ``config.json`` and a ``model.safetensors``.
+        which: The newest checkpoint, or the one with the best held-out figure.
+
+    Returns:
+        The game, on the CPU, and the run that it was trained in.
+
+    Raises:
+        MisuseError: The folder holds no run, or none that has learnt anything yet.
+        ArzhangError: The weights are damaged.
+    """
+    if which not in {"newest", "best"}:
+        raise MisuseError(f"There is no checkpoint {which!r}; ask for the newest or the best.")
+    if not (folder / "config.json").exists():
+        raise MisuseError(f"{folder} holds no run: it has no config.json. Give the folder of a training.")
+    run = config.from_dict(Run, config.read(folder))
+    with torch.random.fork_rng(devices=[]):
+        game = run.model.build()
+    found = _chosen(folder, which)
+    load(game, found, path=folder)
+    for name, tensor in found.items():
+        if not tensor.isfinite().all():
+            raise ArzhangError(f"The weights in {folder} are no use: {name} holds numbers that are not finite.")
+    return game, run
+
+
 def prune(folder: Path, *, newest: int, keep: int, best: int | None) -> None:
     """Remove all but the best checkpoint and the ``keep`` newest up to a step; also what an interrupted save left."""
     found = steps(folder)
     kept = {best, *[step for step in found if step <= newest][-keep:]}
     for path in (*(folder / f"{step:08d}" for step in found if step not in kept), *folder.glob(".*.writing")):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _chosen(folder: Path, which: Which) -> dict[str, Tensor]:
+    saved, passed = newest(folder / "checkpoints")
+    for sentence in passed:
+        warnings.warn(f"{sentence} Taking the one before.", stacklevel=4)
+    if saved is None:
+        try:
+            return weights(folder)
+        except SafetensorError as error:
+            raise ArzhangError(f"The weights in {folder} are damaged ({error}); get them once more.") from error
+        except FileNotFoundError as error:
+            raise MisuseError(f"{folder} has no whole checkpoint and no model.safetensors; train it first.") from error
+    if which == "best" and saved.state["best"]:
+        saved = read(folder / "checkpoints", saved.state["best"]["step"])
+    return weights(saved.path)
 
 
 def _seal(values: Mapping[str, Any]) -> str:

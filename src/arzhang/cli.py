@@ -22,8 +22,9 @@ from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Column, Table
 from rich.text import Text
 
-from arzhang import check, config, files, images, plugins, processes, report, summary, translate
+from arzhang import check, config, files, images, plugins, processes, report, sample, summary, translate
 from arzhang.allocator import keep_memory
+from arzhang.checkpoint import Which
 from arzhang.evaluate import (
     PAIRS,
     SETS,
@@ -46,6 +47,9 @@ USAGE = """usage: arzhang COMMAND ...
 
   train RECIPE          train, or go on training            arzhang train pix2pix-small --data.root photos/
   translate RUN INPUT   translate pictures with a run       arzhang translate runs/pix2pix-small label.png --out made/
+  sample RUN            draw pictures with a run            arzhang sample runs/vae-digits --count 64 --out drawn.png
+  reconstruct RUN INPUT show what a run keeps of pictures   arzhang reconstruct runs/vae-digits new.png --out kept.png
+  interpolate RUN A B   go from one picture to another      arzhang interpolate runs/vae-digits 0 7 --out way.png
   evaluate REAL FAKE    judge pictures by real ones         arzhang evaluate photos/ made/ --metrics fid kid pr
   compare A B           tell which of two is better         arzhang compare made-1/ made-2/ --reference photos/
   check DIR             audit a folder of pictures          arzhang check photos/
@@ -158,9 +162,11 @@ class _Translate:
     """Pictures, or folders of them."""
     out: Path | None = None
     """Where the translations go: a folder, or for one picture a file."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """Of a model that translates both ways, which; a-to-b by default."""
     noise: Annotated[int | Literal["off"], tyro.conf.arg(metavar="SEED|off")] = "off"
     """What is random in the model: drawn from a seed, as in the paper, or off."""
-    checkpoint: Literal["newest", "best"] = "newest"
+    checkpoint: Which = "newest"
     """Which weights: the newest, or those with the best held-out figure."""
     device: str = "auto"
     """cpu, cuda, or auto: a GPU where there is one."""
@@ -174,6 +180,87 @@ class _Translate:
     """Replace translations that exist; they are left as they are otherwise."""
     plugin: tuple[str, ...] = ()
     """Modules of your own that the run was trained with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Making:
+    """What sample, reconstruct and interpolate have in common."""
+
+    out: Path | None = None
+    """Where pictures go: a file, such as drawn.png, for a sheet of all, or a folder."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace files that exist."""
+    checkpoint: Which = "newest"
+    """Which weights: the newest, or those with the best held-out figure."""
+    device: str = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    plugin: tuple[str, ...] = ()
+    """Modules of your own that the run was trained with."""
+
+    def load(self, run: Path) -> tuple[sample.Sampler, Path]:
+        """Return what the run has learnt, and where pictures go."""
+        if self.out is None:
+            raise MisuseError("Say where pictures go: --out FILE.png for a sheet, or --out DIR.")
+        for module in self.plugin:
+            plugins.join(module)
+        return sample.load(run, which=self.checkpoint, device=self.device), self.out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sample:
+    """Draw pictures with what a run has learnt, each a function of the seed and of its number alone.
+
+    Example: arzhang sample runs/vae-digits --count 64 --out drawn.png
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The folder that a training has left."""
+    count: int = 64
+    """How many pictures."""
+    seed: int = 0
+    """Of all of them."""
+    origin: Annotated[Literal["prior", "mixture"], tyro.conf.arg(name="from")] = "prior"
+    """What latents are drawn from: the model's prior, or a mixture of Gaussians fitted to latents that were learnt."""
+    components: int | None = None
+    """Gaussians in that mixture; 10 by default."""
+    making: Annotated[_Making, tyro.conf.arg(name="")] = _Making()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reconstruct:
+    """Show what is left of pictures when all that a run keeps of them are its latents, beside the originals.
+
+    Pictures may have any size and mode; the model sees the square in their middle. Without pictures, the first that the
+    run has held out are taken.
+
+    Example: arzhang reconstruct runs/vae-digits photos/ --out kept/
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The folder that a training has left."""
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT...")] = ()
+    """Pictures, folders of them, or numbers of held-out pictures."""
+    making: Annotated[_Making, tyro.conf.arg(name="")] = _Making()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Interpolate:
+    """Go from one picture to another through the latents of a run, and show what lies between them.
+
+    Example: arzhang interpolate runs/vae-digits 0 7 --path spherical --out way.png
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The folder that a training has left."""
+    start: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
+    """A picture, or the number of one that the run has held out."""
+    end: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
+    """Another."""
+    steps: int = sample.STEPS
+    """Pictures on the way, both ends among them."""
+    path: sample.Way = "linear"
+    """Straight, or on an arc, on which latents stay as long as they are."""
+    making: Annotated[_Making, tyro.conf.arg(name="")] = _Making()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -335,7 +422,12 @@ def _inspect(arguments: Sequence[str]) -> int:
     model, size = command.run.model, getattr(command.run.data, "size", 256)
     if size < 1:
         raise MisuseError(f"data.size is {size}; it should be at least 1.")
-    sizes = {name: (command.run.batch, getattr(model, f"{name}_channels"), size, size) for name in ("source", "target")}
+    channels = {
+        key.removesuffix("_channels").replace("channels", "image"): value
+        for key, value in config.to_dict(model).items()
+        if key.endswith("channels")
+    }
+    sizes = {name: (command.run.batch, count, size, size) for name, count in channels.items()}
     made = summary.summarise(command.run, sizes=sizes)
     if command.json:
         print(json.dumps(asdict(made), indent=2))
@@ -372,6 +464,7 @@ def _translate(arguments: Sequence[str]) -> int:
         which=command.checkpoint,
         device=command.device,
         precision=command.precision,
+        direction=command.direction,
         compile=command.compile,
     )
     noise = None if command.noise == "off" else command.noise
@@ -402,6 +495,57 @@ def _translate(arguments: Sequence[str]) -> int:
     failed = f"; {len(outcome.failed)} failed" if outcome.failed else ""
     print(f"{len(outcome.written)} of {len(files)} translated into {command.out}{kept}{failed}.")
     return 1 if outcome.failed else 0
+
+
+def _sample(arguments: Sequence[str]) -> int:
+    command = _parse(_Sample, arguments, name="sample")
+    if command.components is not None and command.origin == "prior":
+        raise MisuseError("The prior has its own components: leave --components out, or give --from mixture.")
+    sampler, out = command.making.load(command.run)
+    components = sample.COMPONENTS if command.components is None else command.components
+    sample.draw_files(
+        sampler,
+        command.count,
+        out,
+        seed=command.seed,
+        components=None if command.origin == "prior" else components,
+        overwrite=command.making.overwrite,
+        track=partial(_track, description="Drawing", total=command.count),
+    )
+    print(f"{command.count} drawn from the {command.origin} into {out}.")
+    return 0
+
+
+def _reconstruct(arguments: Sequence[str]) -> int:
+    command = _parse(_Reconstruct, arguments, name="reconstruct")
+    sampler, out = command.making.load(command.run)
+    made, failed = sample.reconstruct_files(
+        sampler,
+        command.inputs,
+        out,
+        overwrite=command.making.overwrite,
+        track=partial(_track, description="Reconstructing"),
+    )
+    for sentence in failed:
+        print(f"arzhang: {sentence}", file=sys.stderr)
+    print(f"{made} reconstructed into {out}{f'; {len(failed)} failed' if failed else ''}.")
+    return 1 if failed else 0
+
+
+def _interpolate(arguments: Sequence[str]) -> int:
+    command = _parse(_Interpolate, arguments, name="interpolate")
+    sampler, out = command.making.load(command.run)
+    sample.interpolate_files(
+        sampler,
+        command.start,
+        command.end,
+        out,
+        steps=command.steps,
+        path=command.path,
+        overwrite=command.making.overwrite,
+    )
+    print(f"{command.steps} steps from {command.start} to {command.end} drawn into {out}.")
+    return 0
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
@@ -599,6 +743,9 @@ def _list(arguments: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "translate": _translate,
+    "sample": _sample,
+    "reconstruct": _reconstruct,
+    "interpolate": _interpolate,
     "evaluate": _evaluate,
     "compare": _compare,
     "check": _check,
@@ -673,9 +820,9 @@ def _parse_study(arguments: Sequence[str]) -> Any:
     return _parse(_Study, arguments, name="study", default=default, **told)
 
 
-def _track(items: Iterable[Any], *, description: str) -> Iterator[Any]:
+def _track(items: Iterable[Any], *, description: str, total: int | None = None) -> Iterator[Any]:
     """Hand items on under a progress bar with a rate and the time left."""
-    total = len(items) if isinstance(items, Sized) else None
+    total = len(items) if isinstance(items, Sized) else total
     columns, console = (*Progress.get_default_columns(), _Rate()), Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, total=total, description=description)

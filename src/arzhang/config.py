@@ -208,9 +208,11 @@ def _carry(kind: Any, old: Any) -> Any:
 
     Made without ``__init__``, since a field that only a later flag gives is still missing here.
     """
-    new = object.__new__(kind)
+    new, hints = object.__new__(kind), get_type_hints(kind)
     for field in dataclasses.fields(kind):
         value = getattr(old, field.name, _default(field))
+        if value is None and types.NoneType not in get_args(hints[field.name]):  # such as a root that is needed now
+            value = _default(field)
         object.__setattr__(new, field.name, tyro.MISSING if value is dataclasses.MISSING else value)
     return new
 

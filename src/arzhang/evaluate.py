@@ -2,7 +2,8 @@
 
 Pictures are looked at once, whatever the number of metrics. A set of them is a folder, an archive, a numpy file,
 statistics that were saved, a run (what it makes of its held-out pictures), or a dataset: ``data:NAME`` for what it
-holds out, ``data:NAME/train`` for what is learnt from. ``targets:RUN`` is what a run should have made.
+holds out, ``data:NAME/train`` for what is learnt from. ``targets:RUN`` is what a run should have made. Of a run that
+makes pictures, ``samples:RUN`` are as many as it has held out, and ``reconstructions:RUN`` what is left of those.
 """
 
 import inspect
@@ -27,6 +28,7 @@ from arzhang.images import Picture
 from arzhang.inference import Precision, pick_device
 from arzhang.moments import Moments
 from arzhang.report import Curve, Panel, Report, Row, evaluation
+from arzhang.sample import reconstructions_of, samples_of
 from arzhang.translate import Translator, load
 from arzhang.types import ArzhangError, Dataset, Estimate, Extractor, ExtractorConfig, MisuseError
 
@@ -562,6 +564,7 @@ def _gathered(source: evidence.Source, extractor: Extractor, how: How) -> Eviden
 def _source(place: str, how: How) -> evidence.Source:
     if place.startswith("targets:"):
         _, held_out = _run(Path(place.removeprefix("targets:")), how)
+        held_out = getattr(held_out, "domains", {"b": held_out})["b"]
         return evidence.Examples(held_out, _pictures_of(held_out), name=place)
     name, _, part = place.removeprefix("data:").partition("/")
     if place.startswith("data:"):
@@ -571,9 +574,15 @@ def _source(place: str, how: How) -> evidence.Source:
             raise MisuseError(f"{place} asks for {part!r} of {name}; there are train and held-out.")
         dataset = splits.train if part == "train" else splits.held_out
         return evidence.Examples(dataset, _pictures_of(dataset), name=place)
+    kind, _, folder = place.partition(":")
+    if kind == "samples":
+        return samples_of(folder, seed=how.seed, device=how.device)
+    if kind == "reconstructions":
+        return reconstructions_of(folder, device=how.device)
     if not is_run(Path(place)):
         return evidence.source(Path(place))
     translator, held_out = _run(Path(place), how)
+    held_out = getattr(held_out, "domains", {"a": held_out})["a"]
 
     def make(share: slice) -> Iterator[tuple[str, Picture]]:
         for index in range(len(held_out))[share]:
@@ -595,14 +604,16 @@ def _run(folder: Path, how: How) -> tuple[Translator, Dataset]:
 
 
 def _translated(translator: Translator, held_out: Dataset, index: int) -> Float[Tensor, "C H W"]:
-    source = held_out.example(index, None)["source"][None].to(translator.device)
+    example = held_out.example(index, None)
+    source = example["source" if "source" in example else "image"][None].to(translator.device)
     made: Tensor = translator.game.translate(source)[0].cpu()
     return made
 
 
 def _pictures_of(dataset: Dataset) -> str:
     """Return which of a dataset's tensors its pictures are: what is to be made."""
-    return next(name for name in ("target", "image") if name in dataset.example(0, None))
+    example = dataset.example(0, None)
+    return next(name for name in ("target", "image", "b") if name in example)
 
 
 _Pair: TypeAlias = tuple[str, Callable[[], tuple[Float[Tensor, "C H W"], Float[Tensor, "c h w"]]]]
@@ -611,9 +622,13 @@ _Pair: TypeAlias = tuple[str, Callable[[], tuple[Float[Tensor, "C H W"], Float[T
 def _of_run(folder: Path, how: How) -> list[_Pair]:
     """Return what a run has held out: a name, and what makes the translation and fetches the target."""
     translator, held_out = _run(folder, how)
+    held_out = getattr(held_out, "domains", {"a": held_out})["a"]
+    wanted = next((name for name in ("target", "truth") if name in held_out.example(0, None)), None)
+    if wanted is None:
+        raise MisuseError(f"Nobody knows what {folder} should have made: choose --metrics of sets, such as kid.")
 
     def pair(index: int) -> tuple[Tensor, Tensor]:
-        return _translated(translator, held_out, index), held_out.example(index, None)["target"]
+        return _translated(translator, held_out, index), held_out.example(index, None)[wanted]
 
     return [(held_out.name(index), partial(pair, index)) for index in range(len(held_out))]
 

@@ -13,14 +13,14 @@ as wide as high; the others are then mistakes.
 import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from arzhang import images, rng
 from arzhang.types import ArzhangError, MisuseError
 
-Kind = Literal["plain", "side-by-side", "two-folders"]
+Kind = Literal["plain", "side-by-side", "two-folders", "two-piles"]
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _SIDES = (
@@ -114,7 +114,7 @@ def survey(root: Path, *, a: str | None = None, b: str | None = None) -> Layout:
     """
     if (a is None) != (b is None):
         raise MisuseError(f"Only one folder of pairs is named, {a or b!r}; name both, a and b, or neither.")
-    pairs = _folders_of_pairs(root, sides=_SIDES if a is None or b is None else ((a, b),))
+    pairs = _folders_of_pairs(root, sides=_sides_named(a, b))
     if a is not None and not pairs:
         raise MisuseError(
             f"{root} and its train, val and test folders hold no two folders named {a!r} and {b!r}; "
@@ -136,6 +136,62 @@ def survey(root: Path, *, a: str | None = None, b: str | None = None) -> Layout:
 def dataset_of(root: Path) -> Literal["paired", "derived"]:
     """Return the name of the dataset that reads this folder: ``paired`` for pairs, ``derived`` for plain pictures."""
     return "derived" if survey(root).kind == "plain" else "paired"
+
+
+def belong_together(layout: Layout) -> bool:
+    """Tell whether two folders are meant as pairs: whether one picture in ten has a partner."""
+    pairs = sum(len(split.items) for split in layout.splits.values())
+    lone = sum(len(split.lone_a) + len(split.lone_b) for split in layout.splits.values())
+    return 10 * pairs >= pairs + lone
+
+
+def apart(root: Path, *, a: str | None = None, b: str | None = None) -> Layout:
+    """Find two folders whose pictures do not belong together, each as a split of its own: ``train A``, ``train B``.
+
+    Args:
+        root: Holds the two folders, in any arrangement of pairs.
+        a: The name of the first, where it is not one of the usual names.
+        b: The name of the second.
+
+    Raises:
+        ArzhangError: There are no two folders, or one of them is empty.
+        MisuseError: The named folders are not there.
+    """
+    survey(root, a=a, b=b)  # which refuses what is no layout
+    folders = _folders_of_pairs(root, sides=_sides_named(a, b))
+    if not folders:
+        raise ArzhangError(
+            f"{root} holds no two folders of pictures; put the two domains into trainA and trainB (and testA and "
+            "testB), or name their folders with --data.a and --data.b."
+        )
+    return Layout(
+        root=root,
+        kind="two-piles",
+        splits={
+            f"{name} {side}": _single(folder)
+            for name, two in folders.items()
+            for side, folder in zip("AB", two, strict=True)
+        },
+    )
+
+
+def divide_piles(layout: Layout, *, seed: int) -> tuple[Division, Division]:
+    """Choose what to train on and what to hold out of each pile as `divide` does.
+
+    Raises:
+        ArzhangError: There are fewer than two pictures to train on in one of them.
+    """
+    parts = []
+    for side in "AB":
+        splits = {name.split()[0]: split for name, split in layout.splits.items() if name.endswith(side)}
+        count = len((splits.get("train") or splits["all"]).items)
+        if count < (least := 2 if len(splits) > 1 else 3):
+            raise ArzhangError(
+                f"Of domain {side} there {'is' if count == 1 else 'are'} {count} in {layout.root}, and at least "
+                f"{least} pictures are needed: two, to learn what they have in common, and one to hold out."
+            )
+        parts.append(divide(replace(layout, splits=splits), seed=seed))
+    return parts[0], parts[1]
 
 
 def divide(layout: Layout, *, seed: int) -> Division:
@@ -164,6 +220,10 @@ def divide(layout: Layout, *, seed: int) -> Division:
         train=tuple(item for item in train if item not in kept_back),
         held_out=tuple(item for item in train if item in kept_back),
     )
+
+
+def _sides_named(a: str | None, b: str | None) -> Sequence[tuple[str, str]]:
+    return _SIDES if a is None or b is None else ((a, b),)
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -269,5 +329,5 @@ def _require_partners(split: Split, *, root: Path) -> None:
         raise ArzhangError(
             f"Of the pictures in {root}, {len(split.items)} pair up by name, but there is no partner for "
             f"{' and '.join(lone)}. Give both pictures of a pair the same name, or take these out; "
-            f"`arzhang check` lists them all."
+            f"`arzhang check` lists them all. Without pairs, a CycleGAN learns from both folders: --data unpaired."
         )

@@ -91,7 +91,10 @@ def _order(examples: int, *, size: int, seed: int, steps: range) -> Iterator[lis
 
 
 def _load(dataset: Dataset, seed: int, keys: Sequence[_Key]) -> Batch:
-    return Batch.stack(dataset.example(index, rng.generator(seed, "augment", epoch, index)) for epoch, index in keys)
+    drawn = [(index, rng.generator(seed, "augment", epoch, index)) for epoch, index in keys]
+    if hasattr(dataset, "examples"):
+        return Batch(dataset.examples(drawn))
+    return Batch.stack(dataset.example(*each) for each in drawn)
 
 
 class _Worker:

@@ -20,6 +20,7 @@ ROOMS = (
     "data",
     "networks",
     "losses",
+    "likelihoods",
     "features",
     "metrics",
     "estimators",

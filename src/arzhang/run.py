@@ -146,13 +146,13 @@ def changed(run: Run, changes: Mapping[Any, Any]) -> Run:
 
 
 def on_folder(run: Run, root: Path) -> Run:
-    """Return a Run on a folder of pictures, as whichever dataset reads its layout.
+    """Return a Run on a folder of pictures, as the dataset that stands for its own or else reads the folder's layout.
 
     Raises:
         ArzhangError: The folder cannot be read, or holds no pictures.
     """
     if "root" not in {field.name for field in fields(run.data)}:  # type: ignore[arg-type]
-        run = config.select(run, "data", layout.dataset_of(root))
+        run = config.select(run, "data", getattr(run.data, "from_folder", None) or layout.dataset_of(root))
     return replace(run, data=replace(run.data, root=root))  # type: ignore[type-var]
 
 

@@ -36,7 +36,7 @@ from arzhang.evaluate import Score
 from arzhang.files import write_whole
 from arzhang.inference import check_precision, computing, pick_device
 from arzhang.loading import batches
-from arzhang.report import translation
+from arzhang.report import judging
 from arzhang.run import Run, changed, from_recipe
 from arzhang.types import ArzhangError, Batch, Game, MisuseError, Move, Splits
 
@@ -60,6 +60,7 @@ class State:
         scaler: What keeps gradients in the range of float16, where networks compute in it.
         average: The moving average of the networks, if one is kept.
         step: Rounds played so far; the one integer that progress is.
+        kept: The step of the newest checkpoint, if there is one.
         best: The step and the value of the best held-out figure so far.
         origin: Whose weights it started from, if another run's.
     """
@@ -69,6 +70,7 @@ class State:
     scaler: GradScaler = UNSCALED
     average: nn.Module | None = None
     step: int = 0
+    kept: int = 0
     best: Mapping[str, Any] | None = None
     origin: str | None = None
 
@@ -166,10 +168,16 @@ def _go_on(
     )
     if saved:
         say(f"Going on from step {state.step:,} of {length:,}.")
-    judge = translation.Judge.of(splits)
-    score = Score.of(run.best, features=run.features, weights=run.weights, device=device)
-    targets = [pair.target for pair in judge.pairs]
-    score(targets, targets)  # what cannot be judged is said now, and not after the first thousand steps
+    judge = judging.judge(state.game, splits)
+    score = None
+    if run.best not in judge.own:
+        score = Score.of(run.best, features=run.features, weights=run.weights, device=device)
+        if score.look and not judge.paired:
+            raise MisuseError(
+                f"{run.best} compares a picture with what it should be, which nobody knows of two piles: give --best "
+                f"{' or '.join(judge.own)}, or a metric of sets such as kid."
+            )
+        score(judge.targets, judge.targets)  # what cannot be judged is said now, and not after the first thousand steps
     log = None
     if writing:
         with _writing(folder):
@@ -195,6 +203,8 @@ def _go_on(
         for batch in _or_keep(source, keep, stop):
             rate = run.rate_at(state.step, len(splits.train))
             torch.manual_seed(rng.seed_of(run.seed, "step", state.step, *own))
+            if isinstance(getattr(game, "step", None), int):
+                game.step = state.step  # type: ignore[attr-defined]
             moves = play(
                 game,
                 batch.to(device),
@@ -216,7 +226,7 @@ def _go_on(
                     note = log.write(state.step, rate=rate) if log else ""
                 if judged:
                     terms.tell(log)
-                    progress.update(task, completed=state.step, note="judging the held-out pairs")
+                    progress.update(task, completed=state.step, note=f"judging the held-out {judge.kind}")
                     _look(state, judge, score, log, run=run, folder=folder, device=device)
             if judged or state.step % run.checkpoint_every == 0:
                 keep()
@@ -328,8 +338,9 @@ def _follow(average: nn.Module, game: nn.Module, *, decay: float, step: int) -> 
     """Move the average towards the weights: the first time all the way, then for a while faster than ``decay`` says."""
     decay = min(decay, (1 + step) / (10 + step)) if step else 0.0
     torch._foreach_lerp_([*average.parameters()], [*game.parameters()], 1 - decay)
-    for mine, now in zip(average.buffers(), game.buffers(), strict=True):
-        mine.copy_(now)
+    mine, now = average.state_dict(), game.state_dict()
+    for name in mine.keys() & dict(game.named_buffers()).keys():
+        mine[name].copy_(now[name])
 
 
 def parts(state: State) -> dict[str, dict[str, Tensor]]:
@@ -344,9 +355,17 @@ def parts(state: State) -> dict[str, dict[str, Tensor]]:
     return {"model": state.game.state_dict(), "optimiser": moments, **average}
 
 
+def own(state: State) -> dict[str, dict[str, Tensor]]:
+    """Return the part that each process adds to a checkpoint: buffers that are no weights, such as past pictures."""
+    weights = state.game.state_dict()
+    found = {name: buffer for name, buffer in state.game.named_buffers() if name not in weights}
+    return {f"process-{processes.rank()}": found} if found else {}
+
+
 def restore(state: State, saved: Checkpoint) -> None:
     """Bring a fresh state to where a checkpoint of the same run was."""
-    state.step, state.best, state.origin = saved.step, saved.state["best"], saved.state["origin"]
+    state.step = state.kept = saved.step
+    state.best, state.origin = saved.state["best"], saved.state["origin"]
     checkpoint.load(state.game, saved.tensors("model"), path=saved.path)
     moments: dict[str, dict[int, dict[str, Tensor]]] = {player: {} for player in state.optimisers}
     for key, tensor in saved.tensors("optimiser").items():
@@ -357,6 +376,11 @@ def restore(state: State, saved: Checkpoint) -> None:
     state.scaler.load_state_dict(saved.state.get("scaler", {}))
     if state.average:
         state.average.load_state_dict(saved.tensors("ema"))
+    for part, buffers in own(state).items():
+        remembered = saved.tensors(part)
+        for path, buffer in buffers.items():
+            module, _, name = path.rpartition(".")
+            setattr(state.game.get_submodule(module), name, remembered[path].to(buffer.device))  # of any shape
 
 
 def start_from(state: State, init: Path) -> None:
@@ -468,7 +492,6 @@ def _resume(
     for sentence in damaged:
         say(f"{sentence} Going back to the one before.")
     if saved:
-        restore(state, saved)
         before = saved.state.get("processes", 1)
         if before != processes.size():
             raise MisuseError(
@@ -476,6 +499,7 @@ def _resume(
                 f"batch norm depend. Start {before}, or give --out another folder for a new run, with --init {folder} "
                 "to start from its weights."
             )
+        restore(state, saved)
         if init and not (state.origin or "").startswith(f"{Path(init)}, step "):
             raise MisuseError(
                 f"{folder} holds a run that started from {state.origin or 'fresh weights'}, not from {init}. "
@@ -490,8 +514,8 @@ def _resume(
 
 def _look(
     state: State,
-    judge: translation.Judge,
-    score: Score,
+    judge: judging.Judge,
+    score: Score | None,
     log: Log | None,
     *,
     run: Run,
@@ -501,12 +525,13 @@ def _look(
     """Judge what has been learnt, together, and write it into the log, the samples and the report."""
     judged = state.average or state.game
     with computing("float32", device):
-        judgement = judge(cast("Any", judged.eval()), device)  # or a spectral norm, say, would go on while it is judged
-    if not math.isfinite(judgement.value):
-        raise _nonsense(f"After step {state.step} the held-out error is {judgement.value}.", folder)
-    found = score(judgement.outputs, [pair.target for pair in judge.pairs])
+        judgement = judge(judged.eval(), device)  # or a spectral norm, say, would go on while it is judged
+    for name, value in judgement.logged.items():
+        if not math.isfinite(value):
+            raise _nonsense(f"After step {state.step} the held-out {name} is {value}.", folder)
+    found = score(judgement.outputs, judge.targets) if score else judgement.figures[run.best]
     known = state.best is not None and math.isfinite(state.best["value"])
-    if state.best is None or not known or (math.isfinite(found.value) and score.better(found, state.best["value"])):
+    if state.best is None or not known or (math.isfinite(found.value) and Score.better(found, state.best["value"])):
         state.best = {
             "step": state.step,
             "value": found.value,
@@ -514,7 +539,8 @@ def _look(
             "higher_is_better": found.higher_is_better,
         }
     if log:
-        log.append({"step": state.step, f"held_out_{found.name}": found.value, "held_out_l1": judgement.value})
+        figures = {found.name: found.value, **judgement.logged}
+        log.append({"step": state.step, **{f"held_out_{name}": value for name, value in figures.items()}})
         judgement.save_samples(folder / "samples" / f"{state.step:08d}.png")
         page = judgement.report(
             run=config.to_dict(run),
@@ -530,12 +556,11 @@ def _look(
 def _keep(state: State, terms: Terms, log: Log | None, *, run: Run, folder: Path) -> None:
     """Save what has been learnt, if all of it is finite, and remove the checkpoints that are no longer needed.
 
-    The process that has the log does so, and the others wait.
+    The process that has the log does so, and the others add what is their own.
     """
     terms.tell(log)
-    checkpoints = folder / "checkpoints"
-    if log and state.step not in {0, *checkpoint.steps(checkpoints)}:
-        tensors = parts(state)
+    if state.step != state.kept:
+        tensors = {**(parts(state) if log else {}), **own(state)}
         for part, named in tensors.items():
             for name, tensor in named.items():
                 if not tensor.isfinite().all():
@@ -545,10 +570,12 @@ def _keep(state: State, terms: Terms, log: Log | None, *, run: Run, folder: Path
             "origin": state.origin,
             "processes": processes.size(),
             "scaler": state.scaler.state_dict(),
-            "terms": log.terms,
+            "terms": log.terms if log else {},
         }
-        checkpoint.save(checkpoints, step=state.step, parts=tensors, state=values)
-        _prune(state, run, folder)
+        checkpoint.save(folder / "checkpoints", step=state.step, parts=tensors, state=values)
+        state.kept = state.step
+        if log:
+            _prune(state, run, folder)
     processes.wait()
 
 

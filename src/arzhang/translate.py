@@ -1,22 +1,20 @@
 """Translation of pictures of any size with what a run has learnt."""
 
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, final, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
-from arzhang import checkpoint, config, images
+from arzhang import checkpoint, images
 from arzhang.images import Picture
 from arzhang.inference import Precision, check_precision, computing, hold_weights, pick_device, shared_statistics
 from arzhang.run import Run
@@ -38,10 +36,11 @@ class Translator:
 
     Args:
         game: A game with ``translate``, the ``multiple`` that divides the sides of what it takes, ``source_channels``
-            and ``target_channels``.
+            and ``target_channels``; and, if it translates both ways, ``directions``, of which these are the first's.
         run: The run that it was trained in.
         device: Where it computes.
         precision: Of convolutions; 16 bits round the game's weights. Norms take their statistics in float32.
+        direction: ``a-to-b`` or ``b-to-a``, where the game has both; the first without it.
         compile: Whether to compile the networks, for the first shape of a batch that comes a second time: one picture
             never waits for the compiler. All other shapes, what is noisy and tiles are computed without.
     """
@@ -53,6 +52,7 @@ class Translator:
         device: torch.device,
         *,
         precision: Precision = "float32",
+        direction: str | None = None,
         compile: bool = False,  # noqa: A002
     ) -> None:
         for name in ("translate", "multiple", "source_channels", "target_channels"):
@@ -61,6 +61,14 @@ class Translator:
         if precision not in get_args(Precision):
             raise MisuseError(f"There is no precision {precision!r}; ask for {', '.join(get_args(Precision))}.")
         check_precision(precision, device)
+        directions = getattr(game, "directions", ())
+        if direction and direction not in directions:
+            known = f"choose {' or '.join(directions)}" if directions else "leave --direction out"
+            raise MisuseError(f"{type(game).__name__} does not translate {direction}: {known}.")
+        self.channels = game.source_channels, game.target_channels
+        if direction in directions[1:]:
+            self.channels = self.channels[::-1]
+        self._towards = {"direction": direction} if direction else {}
         self.game, self.run, self.device, self.precision, self.compile = game, run, device, precision, compile
         self._shapes: set[torch.Size] = set()
         self._compiled: torch.Size | None = None
@@ -99,7 +107,7 @@ class Translator:
         return _ceil(height, self.game.multiple), _ceil(width, self.game.multiple)
 
     def _source(self, picture: Picture) -> Float[Tensor, "C H W"]:
-        return _pad(images.to_tensor(picture, channels=self.game.source_channels), *self.padded(picture))
+        return _pad(images.to_tensor(picture, channels=self.channels[0]), *self.padded(picture))
 
     def _whole(self, source: Float[Tensor, "B C H W"], noise: int | None) -> Float[Tensor, "B Co H W"]:
         if self._compiled is None and noise is None and source.shape in self._shapes:
@@ -116,7 +124,7 @@ class Translator:
             autocast,
         ):
             source = source.to(self.device, memory_format=torch.channels_last)
-            translated: Tensor = self.game.translate(source, noise=noise)
+            translated: Tensor = self.game.translate(source, noise=noise, **self._towards)
         return translated.float().cpu()
 
     def _tiled(self, source: Float[Tensor, "C H W"], noise: int | None, side: int) -> Float[Tensor, "Co H W"]:
@@ -124,7 +132,7 @@ class Translator:
         high, wide = (min(side, length) for length in source.shape[1:])
         tops, lefts = _starts(source.shape[1], high), _starts(source.shape[2], wide)
         feather = torch.outer(_feather(high), _feather(wide))
-        total = torch.zeros(self.game.target_channels + 1, *source.shape[1:])
+        total = torch.zeros(self.channels[1] + 1, *source.shape[1:])
         with shared_statistics(self.game):
             half = _ceil(side // 2, self.game.multiple)
             self._run(_pieces(source, min(half, high), min(half, wide)), noise)
@@ -138,9 +146,10 @@ class Translator:
 def load(
     run: Path | str,
     *,
-    which: Literal["newest", "best"] = "newest",
+    which: checkpoint.Which = "newest",
     device: str = "auto",
     precision: Precision = "float32",
+    direction: str | None = None,
     compile: bool = False,  # noqa: A002
 ) -> Translator:
     """Rebuild what a run has learnt: its moving average where it keeps one.
@@ -150,6 +159,7 @@ def load(
         which: The newest checkpoint, or the one with the best held-out figure.
         device: Where it computes: cpu, cuda, or auto.
         precision: float32; tf32 (NVIDIA GPUs), bfloat16 and float16 are faster and round.
+        direction: ``a-to-b`` or ``b-to-a``, where the game has both; the first without it.
         compile: Whether to compile the networks; see `Translator`.
 
     Raises:
@@ -161,20 +171,9 @@ def load(
         Traceback (most recent call last):
         arzhang.types.MisuseError: nowhere holds no run: it has no config.json. Give the folder of a training.
     """
-    if which not in {"newest", "best"}:
-        raise MisuseError(f"There is no checkpoint {which!r}; ask for the newest or the best.")
-    folder, where = Path(run), pick_device(device)
-    if not (folder / "config.json").exists():
-        raise MisuseError(f"{folder} holds no run: it has no config.json. Give the folder of a training.")
-    made = config.from_dict(Run, config.read(folder))
-    with torch.random.fork_rng(devices=[]):
-        game = made.model.build()
-    weights = _weights(folder, which)
-    checkpoint.load(game, weights, path=folder)
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise ArzhangError(f"The weights in {folder} are no use: {name} holds numbers that are not finite.")
-    return Translator(game.to(where).eval(), made, where, precision=precision, compile=compile)
+    where = pick_device(device)
+    game, made = checkpoint.restored(Path(run), which=which)
+    return Translator(game.to(where).eval(), made, where, precision=precision, direction=direction, compile=compile)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +204,7 @@ def plan(inputs: Iterable[Path], out: Path) -> list[tuple[Path, Path]]:
     """
     inputs = list(inputs)
     targets: dict[Path, Path] = {}
-    if len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and _is_picture(out):
+    if len(inputs) == 1 and not inputs[0].is_dir() and is_picture(out):
         targets = {out: inputs[0]}
         inputs = []
     for given in inputs:
@@ -311,6 +310,20 @@ def translate_files(
     )
 
 
+def is_picture(out: Path) -> bool:
+    """Tell whether a picture is meant, and not a folder, which may be there or have a dot in its name.
+
+    Raises:
+        MisuseError: Nothing writes such a picture.
+    """
+    if out.is_dir():
+        return False
+    suffix = out.suffix.lower()
+    if suffix in Image.registered_extensions() and suffix not in images.SUFFIXES:
+        raise MisuseError(f"{out} has the format {suffix!r}; choose one of {', '.join(sorted(images.SUFFIXES))}.")
+    return suffix in images.SUFFIXES
+
+
 def _batches(
     translator: Translator, pictures: Iterable[tuple[Path, Picture]], most: int
 ) -> Iterator[list[tuple[Path, Picture]]]:
@@ -327,30 +340,6 @@ def _batches(
             batch = []
     if batch:
         yield batch
-
-
-def _is_picture(out: Path) -> bool:
-    """Tell whether a picture is meant, and not a folder whose name has a dot."""
-    suffix = out.suffix.lower()
-    if suffix in Image.registered_extensions() and suffix not in images.SUFFIXES:
-        raise MisuseError(f"{out} has the format {suffix!r}; choose one of {', '.join(sorted(images.SUFFIXES))}.")
-    return suffix in images.SUFFIXES
-
-
-def _weights(folder: Path, which: str) -> dict[str, Tensor]:
-    saved, passed = checkpoint.newest(folder / "checkpoints")
-    for sentence in passed:
-        warnings.warn(f"{sentence} Taking the one before.", stacklevel=3)
-    if saved is None:
-        try:
-            return checkpoint.weights(folder)
-        except SafetensorError as error:
-            raise ArzhangError(f"The weights in {folder} are damaged ({error}); get them once more.") from error
-        except FileNotFoundError as error:
-            raise MisuseError(f"{folder} has no whole checkpoint and no model.safetensors; train it first.") from error
-    if which == "best" and saved.state["best"]:
-        saved = checkpoint.read(folder / "checkpoints", saved.state["best"]["step"])
-    return checkpoint.weights(saved.path)
 
 
 @contextmanager

@@ -96,7 +96,8 @@ class Game(Protocol):
     """Networks and the objectives that train them; an ``nn.Module`` that also has these two.
 
     ``players`` maps each player to the submodules that it moves. ``play`` is a generator: it yields a Move and is
-    resumed after that player has moved.
+    resumed after that player has moved. A game whose objective follows a schedule has ``step``, a number that it is
+    given before each round, and which is no state: how far a run is, is known outside.
     """
 
     players: Mapping[str, tuple[str, ...]]
@@ -107,7 +108,11 @@ class Game(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Examples by index; ``len`` of them make an epoch."""
+    """Examples by index; ``len`` of them make an epoch.
+
+    One that is faster together also has ``examples``, from pairs of an index and a generator to what stacking their
+    examples would give.
+    """
 
     def __len__(self) -> int: ...
 
@@ -291,3 +296,49 @@ class DiscriminatorConfig(Protocol):
 
     def build(self, *, inputs: int) -> nn.Module:
         """Make the network for this number of channels."""
+
+
+@runtime_checkable
+class EncoderConfig(Protocol):
+    """Builds a network from pictures (B x C x H x W) to features (B x D), which says how many: ``features``."""
+
+    def build(self, *, inputs: int, size: int) -> nn.Module:
+        """Make the network for this number of channels and pixels of each side."""
+
+
+@runtime_checkable
+class DecoderConfig(Protocol):
+    """Builds a network from latents (B x D) to what a likelihood makes pictures of (B x C x H x W), unbounded."""
+
+    def build(self, *, latents: int, outputs: int, size: int) -> nn.Module:
+        """Make the network for these numbers of latents, channels and pixels of each side."""
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """What a decoder's output says of pictures in [-1, 1]: a distribution over them, whose event is a picture."""
+
+    @property
+    def outputs(self) -> int:
+        """Channels that the decoder has to give."""
+
+    def distribution(self, decoded: Float[Tensor, "*N outputs H W"]) -> Distribution:
+        """Return the distribution over pictures, C x H x W; its log-density is in nats, summed over the picture."""
+
+    def picture(self, decoded: Float[Tensor, "*N outputs H W"]) -> Float[Tensor, "*N C H W"]:
+        """Return what to show: the mean, in [-1, 1]."""
+
+    def check(self, pictures: Float[Tensor, "*N C H W"]) -> None:
+        """Refuse pictures that the likelihood is not of.
+
+        Raises:
+            MisuseError: They are out of its range; both are named.
+        """
+
+
+@runtime_checkable
+class LikelihoodConfig(Protocol):
+    """Builds a likelihood."""
+
+    def build(self, *, channels: int) -> Likelihood:
+        """Make the likelihood of pictures of this number of channels."""

@@ -3,9 +3,12 @@
 from arzhang.data import (
     derived as derived,
     digits as digits,
+    domains as domains,
     facade as facade,
+    images as images,
     mnist as mnist,
     paired as paired,
+    unpaired as unpaired,
 )
 
-__all__ = ["derived", "digits", "facade", "mnist", "paired"]
+__all__ = ["derived", "digits", "domains", "facade", "images", "mnist", "paired", "unpaired"]

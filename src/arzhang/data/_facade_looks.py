@@ -32,7 +32,7 @@ class Weather(NamedTuple):
         return np.sqrt(rgb(self.ambient) + 0.4 * rgb(self.sun))
 
 
-_NOON = Weather((1.35, 1.22, 1.02), (0.25, 0.3, 0.39), (0.13, 0.3, 0.66), (0.5, 0.66, 0.85), clouds=0.6)
+NOON = Weather((1.35, 1.22, 1.02), (0.25, 0.3, 0.39), (0.13, 0.3, 0.66), (0.5, 0.66, 0.85), clouds=0.6)
 _EVENING = Weather((1.4, 1.0, 0.62), (0.27, 0.29, 0.39), (0.25, 0.38, 0.62), (0.85, 0.7, 0.5), clouds=0.5, haze=0.04)
 _GREY = Weather((0.25, 0.25, 0.24), (0.78, 0.8, 0.84), (0.65, 0.69, 0.75), (0.86, 0.87, 0.88), clouds=0.2, lamps=0.03)
 _HAZE = Weather((0.7, 0.64, 0.55), (0.5, 0.51, 0.53), (0.62, 0.7, 0.8), (0.85, 0.84, 0.8), clouds=0.1, haze=0.15)
@@ -40,7 +40,8 @@ _RAIN = Weather(
     (0.08, 0.08, 0.09), (0.58, 0.61, 0.66), (0.42, 0.46, 0.52), (0.58, 0.61, 0.65), 0.5, haze=0.06, rain=1.0, lamps=0.12
 )
 _DUSK = Weather((0.25, 0.15, 0.12), (0.27, 0.3, 0.42), (0.08, 0.13, 0.32), (0.62, 0.4, 0.36), clouds=0.5, lamps=0.45)
-_WEATHERS = 8 * [_NOON] + 4 * [_EVENING] + 4 * [_GREY] + [_HAZE, _RAIN, _DUSK]
+NIGHT = Weather((0.1, 0.11, 0.16), (0.06, 0.07, 0.12), (0.01, 0.015, 0.04), (0.06, 0.07, 0.13), clouds=0.3, lamps=1.0)
+_WEATHERS = 8 * [NOON] + 4 * [_EVENING] + 4 * [_GREY] + [_HAZE, _RAIN, _DUSK]
 
 
 def rgb(colour: Colour) -> Array:

@@ -8,14 +8,17 @@ References:
     scikit-learn has the test set.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
-from arzhang import images, rng
+from arzhang import rng
+from arzhang.data._binarise import Binarise, binarised
 from arzhang.types import MisuseError, Splits
 
 LEVELS = 16
@@ -35,6 +38,8 @@ class Config:
 
     size: int = 28
     """Pixels of each side, to which the 8 are enlarged (bicubic)."""
+    binarise: Binarise = "none"
+    """Whether pixels are drawn to be black or white: not, once (the same in every run), or anew in each epoch."""
 
     def build(self, *, seed: int) -> Splits:
         """Open the digits.
@@ -55,7 +60,7 @@ class Config:
         order = torch.randperm(len(labels), generator=rng.generator(seed, "digits"))
         held_out = len(labels) // HELD_OUT
         train, held = (
-            Digits(pictures=small[chosen], labels=labels[chosen], numbers=chosen, size=self.size)
+            Digits(pictures=small[chosen], labels=labels[chosen], numbers=chosen, config=self)
             for chosen in (order[held_out:].sort().values, order[:held_out].sort().values)
         )
         return Splits(train=train, held_out=held)
@@ -64,20 +69,27 @@ class Config:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Digits:
-    """One split, with nothing drawn: an example is the same with a generator and without."""
+    """One split, in which nothing is drawn but black and white, if that is asked for."""
 
     pictures: Float[Tensor, "N 8 8"]
     labels: Int64[Tensor, " N"]
     numbers: Int64[Tensor, " N"]
-    size: int
+    config: Config
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def example(self, index: int, generator: torch.Generator | None) -> dict[str, Tensor]:  # noqa: ARG002
+    def example(self, index: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Return ``image``, 1 x size x size in [-1, 1], and ``label``."""
-        image = images.resize(self.pictures[index, None], height=self.size, width=self.size)
-        return {"image": image, "label": self.labels[index]}
+        return {name: tensor[0] for name, tensor in self.examples([(index, generator)]).items()}
+
+    def examples(self, drawn: Sequence[tuple[int, torch.Generator | None]]) -> dict[str, Tensor]:
+        """Return many examples as a batch: indices, each with its generator."""
+        indices, generators = zip(*drawn, strict=True)
+        chosen, side = list(indices), (self.config.size, self.config.size)
+        grey = functional.interpolate(self.pictures[chosen, None], side, mode="bicubic", antialias=True).clamp(-1, 1)
+        image = binarised(grey, map(self.name, chosen), generators, how=self.config.binarise)
+        return {"image": image, "label": self.labels[chosen]}
 
     def name(self, index: int) -> str:
         """Return the number that it has in scikit-learn."""

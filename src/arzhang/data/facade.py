@@ -167,9 +167,13 @@ def _photograph(light: Array, corners: Array, weather: Weather, dice: Dice, size
     return photo
 
 
-def _draw(dice: Dice, size: int) -> tuple[Array, Array]:
-    """Draw one house: its label map in class indices, its photo in 0 to 255."""
+def draw(dice: Dice, size: int, *, weather: Weather | None = None) -> tuple[Array, Array]:
+    """Draw one house: its label map in class indices, its photo in 0 to 255.
+
+    The same dice give the same house in every weather; without one, a weather is drawn.
+    """
     parts, style = draw_plan(dice), draw_style(dice)
+    style = style._replace(weather=weather or style.weather)
     side = _SUPERSAMPLING * size
     noise: dict[str, Array] = {
         "grain": dice.standard_normal(side * side, dtype=np.float32),
@@ -205,7 +209,7 @@ class Facades:
         if generator is None:
             generator = rng.generator(self.seed, "facade", self.split, index)
         dice = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        classes, photo = _draw(dice, self.size)
+        classes, photo = draw(dice, self.size)
         label = np.array(list(PALETTE.values()), dtype=np.float32)[classes]
         return {
             name: torch.from_numpy(image).permute(2, 0, 1).contiguous() / 127.5 - 1

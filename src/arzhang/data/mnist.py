@@ -12,6 +12,7 @@ References:
 import gzip
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -20,8 +21,9 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
+from torch.nn import functional
 
-from arzhang import images
+from arzhang.data._binarise import Binarise, binarised
 from arzhang.downloads import Published, fetch
 from arzhang.types import ArzhangError, MisuseError, Splits
 
@@ -59,6 +61,8 @@ class Config:
     """Folder of the IDX files, ending in .gz or not; by default they are downloaded."""
     size: int = 28
     """Pixels of each side; 28 leaves the digits as they are."""
+    binarise: Binarise = "none"
+    """Whether pixels are drawn to be black or white: not, once (the same in every run), or anew in each epoch."""
 
     def build(self, *, seed: int) -> Splits:  # noqa: ARG002 - the split is the published one
         """Read the digits.
@@ -69,7 +73,7 @@ class Config:
         """
         if self.size < 1:
             raise MisuseError(f"The size is {self.size}, and at least 1 pixel is needed.")
-        train, held_out = (_read_split(self.root, split, size=self.size) for split in ("train", "t10k"))
+        train, held_out = (_read_split(self.root, split, config=self) for split in ("train", "t10k"))
         if len(train) < len(held_out):
             raise ArzhangError(
                 f"The training files in {self.root} hold {len(train):,} digits and the test files {len(held_out):,}, "
@@ -81,29 +85,37 @@ class Config:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Digits:
-    """One split, with nothing drawn: an example is the same with a generator and without."""
+    """One split, in which nothing is drawn but black and white, if that is asked for."""
 
     pictures: UInt8[Tensor, "N 28 28"]
     labels: Int64[Tensor, " N"]
-    size: int
+    config: Config
     split: str
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def example(self, index: int, generator: torch.Generator | None) -> dict[str, Tensor]:  # noqa: ARG002
+    def example(self, index: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Return ``image``, 1 x size x size in [-1, 1], and ``label``."""
-        image = self.pictures[index, None] / 127.5 - 1
-        if self.size != SIDE:
-            image = images.resize(image, height=self.size, width=self.size)
-        return {"image": image, "label": self.labels[index]}
+        return {name: tensor[0] for name, tensor in self.examples([(index, generator)]).items()}
+
+    def examples(self, drawn: Sequence[tuple[int, torch.Generator | None]]) -> dict[str, Tensor]:
+        """Return many examples as a batch: indices, each with its generator."""
+        indices, generators = zip(*drawn, strict=True)
+        chosen, size = list(indices), self.config.size
+        grey = self.pictures[chosen, None] / 127.5 - 1
+        if size != SIDE:
+            grey = functional.interpolate(grey, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+        names = (f"{self.name(index)} of mnist" for index in chosen)
+        image = binarised(grey, names, generators, how=self.config.binarise)
+        return {"image": image, "label": self.labels[chosen]}
 
     def name(self, index: int) -> str:
         """Return the split and the number."""
         return f"{self.split} {index}"
 
 
-def _read_split(root: Path | None, split: str, *, size: int) -> Digits:
+def _read_split(root: Path | None, split: str, *, config: Config) -> Digits:
     pictures_path, labels_path = (_path(root, f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
     pictures, labels = _read(pictures_path, dimensions=3), _read(labels_path, dimensions=1)
     if pictures.shape[1:] != (SIDE, SIDE):
@@ -116,7 +128,7 @@ def _read_split(root: Path | None, split: str, *, size: int) -> Digits:
             f"{pictures_path} holds {len(pictures):,} pictures and {labels_path} {len(labels):,} labels, where each "
             "picture should have one; give files that belong together."
         )
-    return Digits(pictures=pictures, labels=labels.long(), size=size, split=split)
+    return Digits(pictures=pictures, labels=labels.long(), config=config, split=split)
 
 
 def _path(root: Path | None, name: str) -> Path:

@@ -1,5 +1,5 @@
-"""Games: one paper a file."""
+"""Models: games, one paper a file."""
 
-from arzhang.models import pix2pix as pix2pix
+from arzhang.models import cyclegan as cyclegan, iwae as iwae, pix2pix as pix2pix, vae as vae
 
-__all__ = ["pix2pix"]
+__all__ = ["cyclegan", "iwae", "pix2pix", "vae"]

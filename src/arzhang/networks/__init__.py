@@ -1,5 +1,17 @@
-"""Networks that take pictures: generators return pictures, discriminators return logits, positive for real."""
+"""Networks, one a file.
 
-from arzhang.networks import imagegan as imagegan, patchgan as patchgan, pixelgan as pixelgan, unet as unet
+Generators return pictures, discriminators logits, positive for real; encoders turn a picture into features, decoders
+latents into what a likelihood makes a picture of.
+"""
 
-__all__ = ["imagegan", "patchgan", "pixelgan", "unet"]
+from arzhang.networks import (
+    conv_decoder as conv_decoder,
+    conv_encoder as conv_encoder,
+    imagegan as imagegan,
+    patchgan as patchgan,
+    pixelgan as pixelgan,
+    resnet as resnet,
+    unet as unet,
+)
+
+__all__ = ["conv_decoder", "conv_encoder", "imagegan", "patchgan", "pixelgan", "resnet", "unet"]

@@ -47,7 +47,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B outputs H W"]:  # type: ignore[override]
         """Return the features."""
         kernel, stride, pad = _geometry(self)
-        height, width = ((length - 1) * stride - 2 * pad + kernel for length in image.shape[2:])
+        more = int(self.output_padding[0])
+        height, width = ((length - 1) * stride - 2 * pad + kernel + more for length in image.shape[2:])
         held = self.weight.stride(0) == 1
         if not _few(image, 0 if held else image[:, 0].numel()):
             return super().forward(image)
@@ -55,6 +56,18 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             patches = _product(self.weight.flatten(1).T, image.to(self.weight.dtype).flatten(2))
             features = functional.fold(patches, (height, width), kernel, padding=pad, stride=stride)
             return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
+
+
+@final
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """Instance norm that leaves channels last where they are, on a CPU; PyTorch's own moves them, twice."""
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:  # noqa: A002 - PyTorch's name
+        """Return each channel of each picture with mean 0 and deviation 1."""
+        if input.is_cuda or not input.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(input)
+        normal = [functional.batch_norm(each, None, None, training=True, eps=self.eps) for each in input.split(1)]
+        return normal[0] if len(normal) == 1 else torch.cat(normal)
 
 
 def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
@@ -82,7 +95,7 @@ def normalisation(norm: Norm, channels: int) -> nn.Module:
         case "batch":
             return nn.BatchNorm2d(channels)
         case "instance":
-            return nn.InstanceNorm2d(channels)
+            return InstanceNorm2d(channels)
         case "none":
             return nn.Identity()
 

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from arzhang import files, images
 from arzhang.report._page import render
-from arzhang.report._parts import Curve, Figure, Panel, Report, Row, Table, plain
+from arzhang.report._parts import Curve, Figure, Map, Panel, Report, Row, Table, plain
 
-__all__ = ["Curve", "Figure", "Panel", "Report", "Row", "Table", "overlay", "plain", "write"]
+__all__ = ["Curve", "Figure", "Map", "Panel", "Report", "Row", "Table", "overlay", "plain", "write"]
 
 LAPIS = (-0.75, -0.35, 0.55)
 GOLD = (0.95, 0.45, -0.65)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arzhang import images
 from arzhang.report import _plot
-from arzhang.report._parts import Curve, Figure, Number, Panel, Report, Row, Table, plain
+from arzhang.report._parts import Curve, Figure, Map, Number, Panel, Report, Row, Table, plain
 
 STAR = (
     '<svg class="star" viewBox="-12 -12 24 24" aria-hidden="true"><path d="M-7.5-7.5h15v15h-15z"/>'
@@ -39,6 +39,7 @@ def render(report: Report) -> str:
     main = _tag(
         "main",
         *map(_panel, report.panels),
+        *map(_map, report.maps),
         _curves(report.curves),
         *map(_table, report.tables),
         _facts("Configuration", _flat(plain(report.config))),
@@ -153,6 +154,24 @@ def _legend(index: int, name: str) -> Html:
     return _tag("li", line, _tag("bdi", name))
 
 
+def _map(chart: Map) -> Html:
+    label = escape(f"Map of {', '.join(chart.points)}: {chart.axes[1]} over {chart.axes[0]}")
+    legend = [
+        _tag("li", _tag("b", key, style=f"color: {_plot.COLOURS[index % len(_plot.COLOURS)]}"), " ", _tag("bdi", name))
+        for index, (key, name) in enumerate(zip(_plot.keys(chart.points), chart.points, strict=True))
+        if key != name
+    ]
+    return _tag(
+        "section",
+        *_heading(chart),
+        _tag("ul", *legend, class_="legend") if legend else "",
+        _text("p", chart.axes[1], class_="axis"),
+        Html(_plot.scatter(chart).replace("<svg", f'<svg role="img" aria-label="{label}"', 1)),
+        _text("p", chart.axes[0], class_="axis x"),
+        class_="map",
+    )
+
+
 def _table(table: Table) -> Html:
     rows = (
         _tag("tr", _tag("th", *_entry(first), scope="row"), *(_tag("td", *_entry(cell)) for cell in rest))
@@ -183,7 +202,7 @@ def _flat(config: Mapping[str, Any], *, path: str = "") -> Iterator[tuple[str, s
             yield path + key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _heading(part: Panel | Table) -> tuple[Html, Html]:
+def _heading(part: Panel | Table | Map) -> tuple[Html, Html]:
     return _text("h2", part.title), _text("p", part.caption, class_="caption")
 
 

@@ -100,6 +100,23 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Map:
+    """Points in a plane, each written as the class that it is of.
+
+    Args:
+        title: What lies there.
+        caption: What to see in it.
+        axes: Quantities from left to right and from bottom to top, in one scale.
+        points: Those of each class, under its name.
+    """
+
+    title: str
+    caption: str = ""
+    axes: tuple[str, str]
+    points: Mapping[str, Sequence[tuple[Number, Number]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """What people look at: numbers with their provenance, pictures, curves.
 
@@ -109,6 +126,7 @@ class Report:
         date: The day it was made; it is given so that the same report is always the same bytes.
         figures: The few numbers that matter most.
         panels: Pictures.
+        maps: Where pictures lie.
         curves: Numbers over time.
         tables: Comparisons.
         config: Everything that was chosen, nested.
@@ -120,6 +138,7 @@ class Report:
     date: dt.date | None = None
     figures: tuple[Figure, ...] = ()
     panels: tuple[Panel, ...] = ()
+    maps: tuple[Map, ...] = ()
     curves: tuple[Curve, ...] = ()
     tables: tuple[Table, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arzhang import images, processes, rng
 from arzhang.report import Curve, Figure, Panel, Report, Row, Table, overlay
-from arzhang.types import Batch, Dataset, MisuseError, Splits
+from arzhang.types import Batch, Dataset, Estimate, MisuseError, Splits
 
 MOST_PAIRS = 200
 NOISES = 8
@@ -45,6 +45,14 @@ class Judge:
     names: Sequence[str]
     baselines: Mapping[str, Float[Tensor, " N"]]
     of_all: int
+    kind: str = "pairs"
+    own: Sequence[str] = ()
+    paired: bool = True
+
+    @property
+    def targets(self) -> list[Float[Tensor, "1 C H W"]]:
+        """What the translations should be."""
+        return [pair.target for pair in self.pairs]
 
     @classmethod
     def of(cls, splits: Splits) -> "Judge":
@@ -109,6 +117,16 @@ class Judgement:
     def value(self) -> float:
         """The mean error."""
         return self.errors.mean().item()
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """The mean error, by its name."""
+        return {"l1": self.value}
+
+    @property
+    def figures(self) -> dict[str, Estimate]:
+        """None: metrics of pictures say all there is."""
+        return {}
 
     def save_samples(self, path: Path) -> None:
         """Write one picture of up to six pairs, two beside each other: input, output and target."""
