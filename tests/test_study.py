@@ -327,7 +327,7 @@ def test_the_refused_method_stands_below_the_table(arzhang, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Name a laboratory first, as in `arzhang study discrete`; there are discrete, divergences, estimators."),
+        ([], "Name a laboratory first, as in `arzhang study discrete`; there are discrete, divergences, estimators"),
         (["estimatrs"], "There is no 'estimatrs' in study; did you mean estimators?"),
         (["estimators", "--m", "0"], "m is 0, so that f is constant: give another number."),
         (["estimators", "--m", "nan"], "m is nan; it should be a finite number."),
@@ -385,7 +385,7 @@ def test_an_interruption_is_clean(arzhang, monkeypatch):
     assert (said.status, said.out, said.err) == (130, "", "arzhang: stopped.\n")
 
 
-@pytest.mark.parametrize("name", ["estimators", "divergences", "discrete"])
+@pytest.mark.parametrize("name", ["estimators", "divergences", "discrete", "lambda"])
 def test_help_is_about_the_laboratory(arzhang, name):
     said = arzhang("study", name, "--help")
     assert (said.status, said.err) == (0, "")
@@ -395,7 +395,7 @@ def test_help_is_about_the_laboratory(arzhang, name):
 
 def test_list_names_estimators_divergences_and_laboratories(arzhang):
     rooms = json.loads(arzhang("list", "--json").out)
-    assert {"estimators", "divergences", "discrete"} <= rooms["study"].keys()
+    assert {"estimators", "divergences", "discrete", "lambda"} <= rooms["study"].keys()
     assert "measure-valued" in rooms["estimators"]
     assert "cauchy-schwarz" in rooms["divergences"]
 

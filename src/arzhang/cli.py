@@ -22,7 +22,20 @@ from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Column, Table
 from rich.text import Text
 
-from arzhang import check, config, files, images, plugins, processes, report, sample, summary, translate
+from arzhang import (
+    check,
+    config,
+    explain,
+    files,
+    images,
+    plugins,
+    processes,
+    report,
+    restore,
+    sample,
+    summary,
+    translate,
+)
 from arzhang.allocator import keep_memory
 from arzhang.checkpoint import Which
 from arzhang.evaluate import (
@@ -32,6 +45,7 @@ from arzhang.evaluate import (
     compare,
     evaluate,
     evaluate_pairs,
+    is_run,
     metric,
     report_of,
     save_statistics,
@@ -316,7 +330,8 @@ class _Evaluate:
 
     A set of pictures is a folder, a zip or tar archive, an .npy or .npz file, statistics that --save-stats wrote (or
     another program: mu and sigma), the folder of a run, which then translates what it held out, or data:NAME,
-    data:NAME/train. A run alone is judged by its own targets.
+    data:NAME/train. A run alone is judged by its own targets; one that explains pictures by latents in nats, by its
+    reconstructions, and by as many samples.
 
     Example: arzhang evaluate photos/ made/ --metrics fid kid is prd pr dc
     """
@@ -326,7 +341,8 @@ class _Evaluate:
     fake: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FAKE", help_behavior_hint="")] = ""
     """What is judged."""
     metrics: tuple[str, ...] = ()
-    """Which figures: see `arzhang list`. By default fid kid is prd pr dc; of pairs l1 psnr ssim."""
+    """Which figures: see `arzhang list`. By default fid kid is prd pr dc; of pairs l1 psnr ssim; of what explains
+    pictures fid is prd pr dc ppl."""
     pairs: tyro.conf.FlagCreatePairsOff[bool] = False
     """Judge each picture by the one of the same name: the two folders are what was made, and what it should be."""
     look: Annotated[_Looking, tyro.conf.arg(name="")] = _Looking()
@@ -334,6 +350,10 @@ class _Evaluate:
     """What lpips puts on a network, where it is not downloaded: a file, or a folder with lin_alex.npz and its like."""
     save_stats: Path | None = None
     """Write the moments of the real pictures' features to this .npz, for use in the place of REAL."""
+    importance: int | None = None
+    """Samples of the latents for the likelihood of each picture, of a run that explains pictures; 5000 by default."""
+    images: int | None = None
+    """Held-out pictures that such a run explains in nats: 1000 by default, or all of fewer."""
     out: Path | None = None
     """A folder for report.html and report.json, with curves, nearest neighbours, the best and the worst."""
 
@@ -557,6 +577,15 @@ def _evaluate(arguments: Sequence[str]) -> int:
     how = {**command.look.how(), "heads": command.heads}
     if command.pairs and "lpips" not in command.metrics and (command.look.weights or command.heads):
         raise MisuseError("Of pairs, only lpips looks through a network: leave --weights and --heads out.")
+    alone = Path(command.real) if not command.fake and is_run(Path(command.real)) else None
+    if alone and isinstance(restore.load(alone, device="cpu"), sample.Sampler):
+        chosen = any(each.startswith(("--features", "--weights")) for each in arguments)
+        return _explain(command, how if chosen else {**how, "features": explain.features_for(alone)})
+    if not (command.importance is None and command.images is None):
+        raise MisuseError(
+            "--importance and --images are of a run that explains pictures by latents, such as a vae, judged alone: "
+            "leave them out."
+        )
     with processes.joined(pick_device(command.look.device)):
         made = _judged(command, how)
         if processes.rank():
@@ -576,6 +605,48 @@ def _evaluate(arguments: Sequence[str]) -> int:
         page = report.write(report_of(made, title=title, how=how), command.out)
         print(page, file=sys.stderr if command.look.json else sys.stdout)
     return 0
+
+
+def _explain(command: _Evaluate, how: Mapping[str, Any]) -> int:
+    if command.pairs or command.save_stats:
+        raise MisuseError("--pairs and --save-stats are of two sets of pictures: leave them out, or name two.")
+    with processes.joined(pick_device(command.look.device)):
+        made = explain.explain(
+            command.real,
+            metrics=command.metrics or explain.METRICS,
+            importance=explain.IMPORTANCE if command.importance is None else command.importance,
+            images=command.images,
+            **how,
+        )
+        if processes.rank():
+            return 0
+    if command.look.json:
+        told = ("nats", "terms", "formula", "reconstructions", "samples", "latents", "remarks", "provenance")
+        print(json.dumps(report.plain({name: getattr(made, name) for name in told})))
+    else:
+        console = Console()
+        console.print(_figures((*made.nats, *made.latents)))
+        if made.terms:
+            console.print(_figures(made.terms))
+            console.print(made.formula, markup=False)
+        if made.samples:
+            console.print(_side_by_side(reconstructions=made.reconstructions, samples=made.samples))
+        for remark in made.remarks:
+            console.print(remark, markup=False)
+        _print_facts(console, (*made.latents, *made.reconstructions, *made.samples), made.provenance)
+    if command.out:
+        page = report.write(made.report(title=Path(command.real).name), command.out)
+        print(page, file=sys.stderr if command.look.json else sys.stdout)
+    return 0
+
+
+def _side_by_side(**kinds: Sequence[Estimate]) -> Table:
+    table = Table("figure", *(column for kind in kinds for column in (kind, "95 % interval")))
+    for figures in zip(*kinds.values(), strict=True):
+        table.add_row(
+            _directed(figures[0]), *(cell for each in figures for cell in (f"{each.value:.4g}", _interval(each)))
+        )
+    return table
 
 
 def _judged(command: _Evaluate, how: Mapping[str, Any]) -> Evaluation:
@@ -635,10 +706,13 @@ def _compare(arguments: Sequence[str]) -> int:
 def _figures(estimates: Iterable[Estimate]) -> Table:
     table = Table("figure", "value", "95 % interval", "samples")
     for each in estimates:
-        arrow = {True: " ↑", False: " ↓", None: ""}[each.higher_is_better]
         value = f"{each.value:.4g} {each.unit}".rstrip()
-        table.add_row(each.name + arrow, value, _interval(each), evaluation.samples(each))
+        table.add_row(_directed(each), value, _interval(each), evaluation.samples(each))
     return table
+
+
+def _directed(estimate: Estimate) -> str:
+    return estimate.name + {True: " ↑", False: " ↓", None: ""}[estimate.higher_is_better]
 
 
 def _interval(estimate: Estimate) -> str:

@@ -157,16 +157,23 @@ def evaluate(
     if fake is None:
         real, fake = f"targets:{real}", real
     sets = look(str(real), extractor, options), look(str(fake), extractor, options)
-    shared: dict[Any, Any] = {}
-    results = {
-        _name(module): _measured(module, *sets, extractor, options.seed, shared) for module in options.track(chosen)
-    }
+    results = measured(chosen, *sets, extractor, options)
     return Evaluation(
         estimates=tuple(estimate for result in results.values() for estimate in estimates_in(result)),
         results=results,
-        provenance=_provenance(dict(zip(("real", "fake"), sets, strict=True)), options.seed),
+        provenance=provenance_of(dict(zip(("real", "fake"), sets, strict=True)), options.seed),
         sets=sets,
     )
+
+
+def measured(chosen: Sequence[ModuleType], real: Seen, fake: Seen, extractor: Extractor, how: How) -> dict[str, Any]:
+    """Return what each of some metrics of sets makes of what was seen, by their names.
+
+    Raises:
+        MisuseError: A metric needs pictures where there are only statistics, or a classifier.
+    """
+    shared: dict[Any, Any] = {}
+    return {_name(module): _measured(module, real, fake, extractor, how.seed, shared) for module in how.track(chosen)}
 
 
 def evaluate_pairs(
@@ -295,7 +302,7 @@ def compare(
         fewest = min(len(a), len(b))
         told = partial(_told, module, extractor, options.seed)
         compared += compare_features(told, (a[:fewest], b[:fewest], real), permutations=permutations, options=options)
-    provenance = _provenance(dict(zip(("first", "second", "reference"), sets, strict=True)), options.seed)
+    provenance = provenance_of(dict(zip(("first", "second", "reference"), sets, strict=True)), options.seed)
     return tuple(replace(each, provenance=provenance) for each in compared)
 
 
@@ -537,7 +544,7 @@ def look(place: str, extractor: Extractor, how: How) -> Seen:
         if not provenance:
             provenance["extractor"] = "not known"  # nobody can tell whether it is the same
         return Statistics(moments=found, provenance={**provenance, "source": place, "made from": made_from})
-    return _gathered(_source(place, how), extractor, how)
+    return gathered(_source(place, how), extractor, how)
 
 
 def save_statistics(seen: Seen, path: Path) -> None:
@@ -550,7 +557,12 @@ def save_statistics(seen: Seen, path: Path) -> None:
     found.save(path, seen.provenance)
 
 
-def _gathered(source: evidence.Source, extractor: Extractor, how: How) -> Evidence:
+def gathered(source: evidence.Source, extractor: Extractor, how: How) -> Evidence:
+    """Look at pictures, or take what was seen of them before.
+
+    Raises:
+        ArzhangError: There are none, or one cannot be read.
+    """
     options = evidence.Options(
         device=pick_device(how.device),
         precision=how.precision,
@@ -718,7 +730,7 @@ def _name(file: ModuleType) -> str:
     return file.__name__.rpartition(".")[2]
 
 
-def _provenance(sets: Mapping[str, Seen], seed: int) -> dict[str, str]:
+def provenance_of(sets: Mapping[str, Seen], seed: int) -> dict[str, str]:
     """Return what all sets have in common once, and what is of one set under its name."""
     told = [each.provenance for each in sets.values()]
     shared = {key: value for key, value in told[0].items() if all(other.get(key) == value for other in told)}

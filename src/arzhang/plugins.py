@@ -1,12 +1,14 @@
 """Names become things: ``find("networks", "unet")`` is what ``from arzhang.networks import unet`` gives.
 
-A room is a folder of the package; a name is a file's name, hyphens and underscores alike. A file of the user's own
-joins a room by naming it, ``room = "networks"``, as ``--plugin my_module`` or as an entry point of group ``arzhang``.
+A room is a folder of the package; a name is a file's name, hyphens and underscores alike, but for the underscore at the
+end of a file that Python could not import by its name, such as ``lambda_``. A file of the user's own joins a room by
+naming it, ``room = "networks"``, as ``--plugin my_module`` or as an entry point of group ``arzhang``.
 """
 
 import difflib
 import functools
 import importlib
+import keyword
 import sys
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -40,7 +42,8 @@ def names(room: str) -> list[str]:
     if room not in ROOMS:
         raise MisuseError(f"There is no room {room!r}{nearest(room, list(ROOMS))}")
     _join_entry_points()
-    return sorted([*_own(room), *(name for where, name in _joined if where == room)])
+    own = (name.removesuffix("_") for name in _own(room))
+    return sorted([*own, *(name for where, name in _joined if where == room)])
 
 
 def find(room: str, name: str) -> Any:
@@ -107,7 +110,8 @@ def _file(room: str, name: str) -> ModuleType:
     if key not in names(room):
         known = [each.replace("_", "-") for each in names(room)]
         raise MisuseError(f"There is no {name!r} in {room}{nearest(key.replace('_', '-'), known)}")
-    return _joined.get((room, key)) or importlib.import_module(f"arzhang.{room}.{key}")
+    file = f"{key}_" if keyword.iskeyword(key) else key
+    return _joined.get((room, key)) or importlib.import_module(f"arzhang.{room}.{file}")
 
 
 def _published(module: ModuleType) -> Any:

@@ -230,9 +230,9 @@ class Judgement:
                 "pictures": self.judge.pictures[chosen],
                 "reconstructions": torch.cat([self.outputs[index] for index in chosen]),
             }
-            yield _grid(title, caption, rows)
+            yield grid(title, caption, rows)
         made = self.game.sample(4 * SHOWN).cpu().split(SHOWN)
-        yield _grid(
+        yield grid(
             "Samples",
             "Latents drawn from the prior, and what the decoder makes of them (its mean).",
             {f"seed 0, from {SHOWN * row}": pictures for row, pictures in enumerate(made)},
@@ -241,7 +241,8 @@ class Judgement:
             yield self.latents.traversal(self.game, self._drawn()[0], self.device)
 
 
-def _grid(title: str, caption: str, rows: Mapping[str, Float[Tensor, "N C H W"]]) -> Panel:
+def grid(title: str, caption: str, rows: Mapping[str, Float[Tensor, "N C H W"]]) -> Panel:
+    """Lay rows of as many pictures out, each under its name."""
     made = tuple(Row(name=name, pictures=tuple(map(_rgb, pictures))) for name, pictures in rows.items())
     return Panel(title=title, caption=caption, columns=("",) * len(made[0].pictures), rows=made)
 

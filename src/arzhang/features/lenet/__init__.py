@@ -77,14 +77,25 @@ class LeNet(nn.Module):
 
     def prepare(self, picture: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "1 28 28"]:
         """Make a picture grey and resize it, to [-1, 1]."""
-        grey = images.luma(picture / 127.5 - 1)
-        return grey if grey.shape[1:] == (SIDE, SIDE) else images.resize(grey, height=SIDE, width=SIDE)
+        return _grey(picture / 127.5 - 1)
 
     @torch.no_grad()
     def forward(self, prepared: Float[Tensor, "B 1 28 28"]) -> dict[str, Float[Tensor, "B _"]]:
         """Return features (128) and logits (10)."""
         features = self.network.features(prepared)
         return {"features": features, "logits": self.network.classifier(features)}
+
+    @torch.no_grad()
+    def distance(self, one: Float[Tensor, "B C H W"], other: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
+        """Return the squared distance of the features of pictures in [-1, 1], which are not rounded to 8 bits."""
+        features = self.network.features(torch.stack([_grey(picture) for picture in torch.cat([one, other])]))
+        distance: Tensor = (features[: len(one)] - features[len(one) :]).square().sum(1)
+        return distance
+
+
+def _grey(picture: Float[Tensor, "C H W"]) -> Float[Tensor, "1 28 28"]:
+    grey = images.luma(picture)
+    return grey if grey.shape[1:] == (SIDE, SIDE) else images.resize(grey, height=SIDE, width=SIDE)
 
 
 @final
