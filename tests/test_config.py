@@ -127,7 +127,7 @@ def test_a_file_can_put_another_part_in_place():
         ({"data": {"kind": "paired"}}, "The key 'data.root' is missing, and it has no default."),
         (
             {"model": {"generator": {"kind": "networks.patchgan"}}},
-            "patchgan cannot stand where a generator is needed; these can: unet.",
+            "patchgan cannot stand where a generator is needed; these can: resnet, unet.",
         ),
     ],
 )
@@ -238,7 +238,7 @@ def test_another_part_keeps_the_values_that_both_have():
 
 def test_a_part_that_does_not_fit_is_refused_by_name():
     for path, name, fitting in [
-        ("model.generator", "patchgan", "unet"),
+        ("model.generator", "patchgan", "resnet, unet"),
         ("model.discriminator", "unet", "imagegan, patchgan, pixelgan"),
     ]:
         with pytest.raises(MisuseError, match=f"{name} cannot stand where .* is needed; these can: {fitting}"):
