@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch.distributions import Independent, Normal
 
 import arzhang as front_door
 from arzhang import config, images, sample
@@ -138,6 +139,18 @@ def test_a_mixture_is_fitted_to_latents_drawn_from_what_training_pictures_are_en
     assert ((one.covariance_matrix[0] - covariance).abs() < 4.5 * error).all()
 
 
+def test_a_mixture_is_fitted_to_latents_that_lie_nearly_in_a_plane(sampler, monkeypatch):
+    plane = 30 * torch.randn(2, sampler.game.latents, generator=generator(0, "plane"))
+
+    def encode(pictures):
+        mean = pictures.flatten(1)[:, 20:22] @ plane
+        return Independent(Normal(mean, torch.full_like(mean, 1e-4)), 1)
+
+    monkeypatch.setattr(sampler.game, "encode", encode)
+    prior = sampler.mixture(2)  # a covariance whose eigenvalues are as far apart is singular in float32
+    assert sampler.game.draw(5, prior=prior).isfinite().all()
+
+
 def test_a_mixture_is_the_same_every_time_and_of_as_many_components_as_asked_for(sampler):
     one, again = sampler.mixture(3), sampler.mixture(3)
     assert one.weights.shape == (3,)
@@ -213,6 +226,15 @@ def test_an_arc_has_the_angles_of_its_share_and_a_straight_way_the_places():
         found = sample._arc(a, b, torch.tensor(t))
         angle = t * math.pi / 2
         torch.testing.assert_close(found, 2 * torch.tensor([math.cos(angle), math.sin(angle), 0]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [60, 140, 179])
+def test_on_an_arc_between_unequal_lengths_no_length_is_beyond_both(degrees):
+    angle = math.radians(degrees)
+    a, b = torch.tensor([1.0, 0.0, 0.0]), 3 * torch.tensor([math.cos(angle), math.sin(angle), 0.0])
+    way = [sample._arc(a, b, torch.tensor(t)) for t in (0.0, 0.25, 0.5, 1.0)]
+    assert [each.norm().item() for each in way] == pytest.approx([1, 1.5, 2, 3], rel=1e-4)
+    assert math.acos(way[2][0] / way[2].norm()) == pytest.approx(angle / 2, abs=1e-4)
 
 
 @pytest.mark.parametrize("factor", [1.0, 3.0, -1.0, 0.0])

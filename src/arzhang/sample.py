@@ -136,10 +136,11 @@ class Sampler:
                 f"The mixture of {components} components still moved after {ROUNDS} rounds; fewer --components settle.",
                 stacklevel=2,
             )
-        weights, loc, covariance = (
-            torch.from_numpy(each).float().to(self.device) for each in (fit.weights_, fit.means_, fit.covariances_)
+        spread = torch.linalg.cholesky(torch.from_numpy(fit.covariances_))  # in float64: latents may lie in a plane
+        weights, loc, scale_tril = (
+            each.float().to(self.device) for each in (*map(torch.from_numpy, (fit.weights_, fit.means_)), spread)
         )
-        return GaussianMixture(weights=weights / weights.sum(), loc=loc, covariance_matrix=covariance)
+        return GaussianMixture(weights=weights / weights.sum(), loc=loc, scale_tril=scale_tril)
 
     def reconstruct(self, picture: Image.Image) -> Image.Image:
         """Return what is left of a picture of any size and mode when all that is kept are its latents."""
@@ -576,9 +577,15 @@ def _write(image: Float[Tensor, "C H W"], target: Path) -> None:
 
 
 def _arc(first: Float[Tensor, " D"], last: Float[Tensor, " D"], t: Float[Tensor, ""]) -> Float[Tensor, " D"]:
-    """Go on an arc, the length going from the one's to the other's; straight where there is no arc, or no one arc."""
+    """Go on an arc, the length going from the one's to the other's; straight where there is no arc, or no one arc.
+
+    Directions go on the arc and lengths straight: where ends of unequal length are nearly opposite, the sum of
+    both goes far beyond either.
+    """
     angle = functional.cosine_similarity(first.double(), last.double(), dim=0).clamp(-1, 1).acos()
     if angle.sin() < 1e-4 or not (first.any() and last.any()):
         return torch.lerp(first, last, t)
+    lengths = [torch.linalg.vector_norm(each) for each in (first, last)]
+    length = torch.lerp(*lengths, t)
     weights = [((side * angle).sin() / angle.sin()).to(first) for side in (1 - t, t)]
-    return weights[0] * first + weights[1] * last
+    return length * (weights[0] * first / lengths[0] + weights[1] * last / lengths[1])
