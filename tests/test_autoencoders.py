@@ -16,6 +16,7 @@ from arzhang.data import digits, images, mnist
 from arzhang.likelihoods import bernoulli, discretised_logistic, gaussian
 from arzhang.models import iwae, vae
 from arzhang.networks import conv_decoder, conv_encoder
+from arzhang.report import autoencoding
 from arzhang.rng import generator
 from arzhang.run import from_recipe
 from arzhang.train import train
@@ -390,6 +391,8 @@ def test_what_a_model_cannot_explain_is_a_sentence():
     for use in (game.reconstruct, game.log_likelihood):
         with pytest.raises(MisuseError, match=r"numbers from -255 to 255"):
             use(255 * pictures())
+        with pytest.raises(MisuseError, match=r"There are no pictures to explain"):
+            use(pictures()[:0])
     with pytest.raises(MisuseError, match=r"The pictures are 3 x 8 x 8 .* expects 1 x 8 x 8: set --model.channels"):
         move(game, pictures(channels=3))
     with pytest.raises(MisuseError, match=r"A batch of source and target has no image.*--data mnist, digits or images"):
@@ -398,6 +401,26 @@ def test_what_a_model_cannot_explain_is_a_sentence():
         game.log_likelihood(pictures(), k=0)
     with pytest.raises(MisuseError, match=r"-1 latents cannot be drawn"):
         game.sample(-1)
+
+
+# Judging
+
+
+def test_a_judgement_says_how_many_samples_each_figure_is_of_and_keeps_no_graph():
+    judge = autoencoding.Judge.of(digits.Config(size=SIDE, binarise="static").build(seed=0))
+    found = judge(game_of().eval(), torch.device("cpu"))
+    for name in autoencoding.EVIDENCE:
+        assert found._estimate(name).n == {"pictures": 359, "samples": autoencoding.DRAWS}
+    assert not found.latents.mean.requires_grad
+
+
+def test_curves_show_what_their_captions_say():
+    records = [
+        {"step": step, "bound": -90.0 - step, "held_out_nll": 80.0, "held_out_bound": -85.0 - step} for step in (1, 2)
+    ]
+    held_out, training = autoencoding._curves(records)
+    assert held_out.series == {"held_out_nll": [(1, 80), (2, 80)], "-held_out_bound": [(1, 86), (2, 87)]}
+    assert training.series == {"-bound": [(1, 91), (2, 92)]}
 
 
 # Runs

@@ -244,6 +244,8 @@ class Autoencoder(nn.Module):
                 f"The pictures are {' x '.join(map(str, found))} (channels x high x wide) and the model expects "
                 f"{' x '.join(map(str, expected))}: set --model.channels and --model.size, or --data.size."
             )
+        if not len(picture):
+            raise MisuseError("There are no pictures to explain: give 1 or more.")
         if look:
             self.likelihood.check(picture)
 

@@ -210,7 +210,7 @@ class Judgement:
             value=mean,
             interval=(mean - half, mean + half),
             method="normal, over the pictures",
-            n={"pictures": len(values), "samples": DRAWS if name == "nll" else 1},
+            n={"pictures": len(values), "samples": DRAWS},
             higher_is_better=name == "bound" if name in self.judge.own else None,
             unit="nats",
         )
@@ -248,13 +248,25 @@ def grid(title: str, caption: str, rows: Mapping[str, Float[Tensor, "N C H W"]])
 
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> Iterator[Curve]:
-    for title, caption, unit, names in (
-        ("Held out, by pictures", "-log p(x), and the bound's negative above it.", "nats", ("held_out_nll",)),
-        ("Training", "What the loss is made of, on average over the batch.", "nats", ("distortion", "divergence")),
+    for title, caption, signs in (
+        (
+            "Held out, by pictures",
+            "-log p(x), and the bound's negative above it.",
+            {"held_out_nll": 1, "held_out_bound": -1},
+        ),
+        (
+            "Training",
+            "What the loss is made of, on average over the batch.",
+            {"distortion": 1, "divergence": 1, "bound": -1},
+        ),
     ):
-        series = {name: [(record["step"], record[name]) for record in records if name in record] for name in names}
-        if any(len(points) > 1 for points in series.values()):
-            yield Curve(title=title, caption=caption, unit=unit, series=series)
+        series = {
+            f"{'-' if sign < 0 else ''}{name}": points
+            for name, sign in signs.items()
+            if len(points := [(record["step"], sign * record[name]) for record in records if name in record]) > 1
+        }
+        if series:
+            yield Curve(title=title, caption=caption, unit="nats", series=series)
 
 
 def _figure(name: str, estimate: Estimate) -> Figure:

@@ -76,7 +76,7 @@ def report(
         ),
         Table(title="How each figure was found", columns=COLUMNS, rows=tuple(found)),
     ]
-    rows = {f"seed, from {SHOWN * row}": part for row, part in enumerate(shown.samples.split(SHOWN))}
+    rows = {f"from {SHOWN * row}": part for row, part in enumerate(shown.samples.split(SHOWN))}
     return Report(
         title=title,
         summary=" ".join(remarks),

@@ -47,6 +47,7 @@ class Latents:
     classes: Sequence[str]
 
     @classmethod
+    @torch.no_grad()
     def of(cls, game: Encoding, pictures: Sequence[Float[Tensor, "_ C H W"]], classes: Sequence[str]) -> "Latents":
         """Encode pictures, batch by batch, on the device on which they are."""
         found = [game.encode(batch) for batch in pictures]
