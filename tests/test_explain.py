@@ -86,6 +86,13 @@ def test_what_was_maximised_is_never_called_a_likelihood(cauchy_schwarz):
     assert all(each.higher_is_better is None for each in found.terms)  # nobody should compare runs by them
 
 
+@pytest.mark.parametrize(("weight", "said"), [(4.0, ", a looser bound than the evidence"), (0.5, ", no bound on log")])
+def test_a_weighted_kl_is_a_bound_only_where_its_weight_is_above_one(tmp_path, weight, said):
+    found = explain.explain(saved(tmp_path / "run", weight=weight), metrics=(), importance=50, images=20, **HOW)
+    assert said in found.formula
+    assert (figures(found.terms)["objective"] < figures(found.nats)["bound"]) == (weight > 1)
+
+
 @pytest.mark.parametrize(
     ("model", "values", "said"),
     [

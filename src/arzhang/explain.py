@@ -231,9 +231,11 @@ class _Nats:
         """What the objective is the sum of."""
         if self.objective is None:
             return ""
+        looser = self.divergence == "kl" and self.objective.weight > 1
         return (
             f"objective = -nll - posterior-kl + rate - {self.objective.weight:g} x {self.divergence}. It is what was "
-            "maximised, no bound on log p(x), and no likelihood: compare runs by nll."
+            f"maximised, {'a looser bound than the evidence bound' if looser else 'no bound on log p(x)'}, and no "
+            "likelihood: compare runs by nll."
         )
 
     def bound(self) -> tuple[Estimate, ...]:

@@ -53,7 +53,7 @@ class BlackOrWhite(Distribution):
         return 1 - self.mean.square()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return t l - log(1 + exp l), which loses no digits for large logits."""
+        """Return t l - log(1 + exp l), which overflows for no logit, and is off by the last digit of that at most."""
         return (value + 1) / 2 * self.logits + functional.logsigmoid(-self.logits)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

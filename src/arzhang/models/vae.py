@@ -66,7 +66,8 @@ class Config:
     divergence: str = "kl"
     """What holds the latents near the prior: kl, cauchy-schwarz, mmd, or any other divergence."""
     of: Literal["each", "aggregate"] = "each"
-    """Of what it is: of each picture's latents, or of the mixture of those of a whole batch."""
+    """Of what it is: of each picture's latents, or of the mixture of those of all that is computed together: a batch,
+    or its part for one of many processes, or where gradients are accumulated."""
     weight: float = 1.0
     """Its weight (beta or lambda)."""
     warmup: int = 0

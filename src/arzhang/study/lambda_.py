@@ -1,8 +1,8 @@
 """The weight of the divergence: what a larger lambda does to the latents of a VAE, and what it costs.
 
 The same autoencoder learns the same pictures under every weight of KL and of Cauchy-Schwarz, from several seeds, which
-also decide how weights begin and in which order pictures come. All is measured on pictures that were held out: the rate
-is KL(q(z|x), p(z)) whichever divergence was minimised, the distortion -E log p(x|z), both in nats.
+also decide how weights begin, in which order pictures come and, of the digits, which are held out. All is measured on
+these: the rate is KL(q(z|x), p(z)) whichever divergence was minimised, the distortion -E log p(x|z), both in nats.
 
 References:
     Higgins et al., "beta-VAE", ICLR 2017, equation 4.
