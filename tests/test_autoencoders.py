@@ -375,6 +375,7 @@ def test_the_log_likelihood_of_a_linear_gaussian_model_is_exact():
         (vae, {"warmup": -1}, "warmup=-1"),
         (vae, {"weight": -1.0}, "weight=-1.0"),
         (vae, {"weight": math.inf}, "weight=inf"),
+        (vae, {"weight": 0.0, "prior": "vamp"}, "A vamp prior learns through the divergence, and with a weight of 0"),
         (vae, {"latents": 0}, "A model with 0 latents"),
         (vae, {"size": 2}, "nothing is left of a side of 2 pixels"),
     ],

@@ -85,7 +85,18 @@ def test_what_is_measured_is_what_it_is_called():
     assert found["rate"] == pytest.approx(kl.item(), rel=1e-4)
     assert found["active_units"] == active(q.mean).sum()
     assert set(found) == set(QUANTITIES)
-    assert found["fd_reconstructions"] > 0
+    seen = {
+        name: lambda_._seen(lambda_.lenet.Config().build(), made_of_it)
+        for name, made_of_it in (
+            ("real", pictures),
+            ("fd_reconstructions", game.reconstruct(pictures)),
+            ("fd_samples", game.sample(len(pictures), seed=4)),
+        )
+    }
+    for name in ("fd_reconstructions", "fd_samples"):
+        assert found[name] == pytest.approx(lambda_.fid(seen["real"], seen[name]).value, rel=1e-3)
+    distortion = -game.given(q.sample((100,))).log_prob(pictures).mean()
+    assert found["distortion"] == pytest.approx(distortion.item(), rel=1e-3)
 
 
 def test_the_command_is_named_lambda_and_the_same_again(arzhang, tmp_path):

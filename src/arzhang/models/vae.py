@@ -90,6 +90,11 @@ class Config:
                 f"The model has samples={self.samples}, warmup={self.warmup} and weight={self.weight}; give at least 1 "
                 "sample, no negative number of steps, and a finite weight of at least 0."
             )
+        if not self.weight and self.prior != "standard-normal":
+            raise MisuseError(
+                f"A {self.prior} prior learns through the divergence, and with a weight of 0 would stay as it began: give "
+                "a --model.weight above 0, or --model.prior standard-normal and, once trained, sample --from mixture."
+            )
         estimator = plugins.find("estimators", self.estimator)
         if hasattr(estimator, "Config"):
             estimator = estimator.Config().build()
