@@ -585,7 +585,6 @@ def _arc(first: Float[Tensor, " D"], last: Float[Tensor, " D"], t: Float[Tensor,
     angle = functional.cosine_similarity(first.double(), last.double(), dim=0).clamp(-1, 1).acos()
     if angle.sin() < 1e-4 or not (first.any() and last.any()):
         return torch.lerp(first, last, t)
-    lengths = [torch.linalg.vector_norm(each) for each in (first, last)]
-    length = torch.lerp(*lengths, t)
+    length = torch.lerp(first.norm(), last.norm(), t)
     weights = [((side * angle).sin() / angle.sin()).to(first) for side in (1 - t, t)]
-    return length * (weights[0] * first / lengths[0] + weights[1] * last / lengths[1])
+    return length * (weights[0] * functional.normalize(first, dim=0) + weights[1] * functional.normalize(last, dim=0))

@@ -92,8 +92,8 @@ class Config:
             )
         if not self.weight and self.prior != "standard-normal":
             raise MisuseError(
-                f"A {self.prior} prior learns through the divergence, and with a weight of 0 would stay as it began: give "
-                "a --model.weight above 0, or --model.prior standard-normal and, once trained, sample --from mixture."
+                f"A {self.prior} prior learns through the divergence, and with a weight of 0 would stay as it began: "
+                "give a --model.weight above 0, or --model.prior standard-normal and sample --from mixture."
             )
         estimator = plugins.find("estimators", self.estimator)
         if hasattr(estimator, "Config"):
