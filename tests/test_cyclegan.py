@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from arzhang import config, images, layout
 from arzhang.data import domains, paired, unpaired
+from arzhang.evaluate import How, _source
 from arzhang.loading import batches
 from arzhang.models import cyclegan, pix2pix
 from arzhang.networks import patchgan, resnet, unet
@@ -95,6 +97,46 @@ def test_a_resnet_is_of_the_published_layers():
     flat = nn.Sequential(*network.layers, nn.Tanh())
     picture = batch_of(size=24).a
     torch.testing.assert_close(network(picture), flat(picture))
+
+
+def test_a_resnet_computes_what_the_published_layers_do():
+    def convolution(inputs, outputs, kernel, **how):
+        return [nn.Conv2d(inputs, outputs, kernel, **how), nn.InstanceNorm2d(outputs), nn.ReLU()]
+
+    def block(width):
+        pad = nn.ReflectionPad2d(1)
+        return nn.Sequential(pad, *convolution(width, width, 3), pad, *convolution(width, width, 3)[:-1])
+
+    class Published(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Sequential(
+                nn.ReflectionPad2d(3),
+                *convolution(3, 4, 7),
+                *convolution(4, 8, 3, stride=2, padding=1),
+                *convolution(8, 16, 3, stride=2, padding=1),
+            )
+            self.blocks = nn.ModuleList([block(16), block(16)])
+            up = {"stride": 2, "padding": 1, "output_padding": 1}
+            self.last = nn.Sequential(
+                *(nn.ConvTranspose2d(16, 8, 3, **up), nn.InstanceNorm2d(8), nn.ReLU()),
+                *(nn.ConvTranspose2d(8, 4, 3, **up), nn.InstanceNorm2d(4), nn.ReLU()),
+                *(nn.ReflectionPad2d(3), nn.Conv2d(4, 3, 7), nn.Tanh()),
+            )
+
+        def forward(self, picture):
+            features = self.first(picture)
+            for each in self.blocks:
+                features = features + each(features)
+            return self.last(features)
+
+    mine, published = resnet.Config(width=4, blocks=2).build(inputs=3, outputs=3).double(), Published().double()
+    with torch.no_grad():
+        for one, other in zip(mine.parameters(), published.parameters(), strict=True):
+            one.normal_(std=0.3)
+            other.copy_(one)
+    picture = batch_of(size=32, count=2).a.double()
+    torch.testing.assert_close(mine(picture), published(picture), rtol=1e-9, atol=1e-10)
 
 
 def test_a_resnet_that_enlarges_has_the_size_of_one_that_is_transposed():
@@ -386,6 +428,19 @@ def test_folders_of_any_name_are_two_piles_when_they_are_named(tmp_path):
     assert (len(splits.train), len(splits.held_out)) == (11, 1)
 
 
+def test_a_folder_is_no_pile_beside_itself(tmp_path):
+    piles(tmp_path, folders=("horses", "zebras"))
+    with pytest.raises(MisuseError, match=r"Both folders are named 'horses', .* name two"):
+        unpaired.Config(root=tmp_path, a="horses", b="Horses", size=16).build(seed=0)
+
+
+def test_half_a_split_is_not_left_out_unseen(tmp_path):
+    piles(tmp_path)
+    piles(tmp_path, a=3, b=0, folders=("testA", "other"))
+    with pytest.raises(ArzhangError, match=r"testA lacks its other half, which .*trainA has; add it"):
+        unpaired.Config(root=tmp_path, size=16).build(seed=0)
+
+
 def test_pairs_are_two_piles_as_well(tmp_path):
     for folder in ("A", "B"):
         for index in range(4):
@@ -604,6 +659,34 @@ def test_a_run_on_two_folders_is_judged_by_its_cycle_or_by_sets(tmp_path, arzhan
     refused = arzhang("evaluate", folder, "--metrics", "psnr", "--device", "cpu")
     assert refused.status == 2
     assert "Nobody knows what" in refused.err
+
+
+def test_a_pile_is_measured_with_each_picture_once(tmp_path):
+    root = piles(tmp_path, a=9, b=4)
+    how = How(data={"root": str(root), "size": 16})
+    source = _source("data:unpaired/train", how)
+    assert source.count == 3  # of B, one of which is held out, and not the 8 of A
+
+
+def test_one_held_out_picture_has_no_standard_error(tmp_path):
+    root = piles(piles(tmp_path / "seasons"), a=1, b=2, folders=("testA", "testB"))
+    (table,) = json.loads((train(tiny(root), out=tmp_path / "run") / "report.json").read_text())["tables"]
+    (_, *of_one), (_, *of_two) = table["rows"]
+    assert all(float(cell) >= 0 for cell in of_one)
+    assert all("±" in cell and "nan" not in cell for cell in of_two)
+
+
+def test_a_checkpoint_whose_pool_is_damaged_or_gone_is_passed_over(tmp_path, capfd):
+    run = tiny(None, steps=3, checkpoint_every=1)
+    whole = train(run, out=tmp_path / "whole")
+    for number, hurt in enumerate((lambda path: path.write_bytes(path.read_bytes()[:-1]), lambda path: path.unlink())):
+        folder = shutil.copytree(whole, tmp_path / str(number))
+        hurt(folder / "checkpoints/00000003/process-0.safetensors")
+        train(run, out=folder)
+        assert re.search(r"damaged: process-0\.safetensors is (not what was written|missing)", capfd.readouterr().err)
+        for part in ("model", "process-0"):
+            name = f"checkpoints/00000003/{part}.safetensors"
+            assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_model_of_one_direction_refuses_another(tiny_run):

@@ -108,7 +108,9 @@ def read(folder: Path, step: int) -> Checkpoint:
         for name, expected in state["sha256"].items():
             if _sha256(path / name) != expected:
                 raise DamagedError(f"The checkpoint {path} is damaged: {name} is not what was written.")
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except FileNotFoundError as error:
+        raise DamagedError(f"The checkpoint {path} is damaged: {Path(error.filename).name} is missing.") from error
+    except (NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"The checkpoint {path} is damaged: {_reason(error)}.") from error
     except OSError as error:  # such as too many open files; what cannot be read now may be whole
         raise ArzhangError(

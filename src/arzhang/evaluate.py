@@ -585,6 +585,7 @@ def _source(place: str, how: How) -> evidence.Source:
         if part not in {"", "train", "held-out"}:
             raise MisuseError(f"{place} asks for {part!r} of {name}; there are train and held-out.")
         dataset = splits.train if part == "train" else splits.held_out
+        dataset = getattr(dataset, "domains", {"b": dataset})["b"]  # each picture once, whatever the other pile has
         return evidence.Examples(dataset, _pictures_of(dataset), name=place)
     kind, _, folder = place.partition(":")
     if kind == "samples":
@@ -625,7 +626,7 @@ def _translated(translator: Translator, held_out: Dataset, index: int) -> Float[
 def _pictures_of(dataset: Dataset) -> str:
     """Return which of a dataset's tensors its pictures are: what is to be made."""
     example = dataset.example(0, None)
-    return next(name for name in ("target", "image", "b") if name in example)
+    return next(name for name in ("target", "image") if name in example)
 
 
 _Pair: TypeAlias = tuple[str, Callable[[], tuple[Float[Tensor, "C H W"], Float[Tensor, "c h w"]]]]

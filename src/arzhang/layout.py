@@ -114,6 +114,8 @@ def survey(root: Path, *, a: str | None = None, b: str | None = None) -> Layout:
     """
     if (a is None) != (b is None):
         raise MisuseError(f"Only one folder of pairs is named, {a or b!r}; name both, a and b, or neither.")
+    if a is not None and b is not None and _bare(a) == _bare(b):
+        raise MisuseError(f"Both folders are named {a!r}, and nothing is learnt from a folder and itself; name two.")
     pairs = _folders_of_pairs(root, sides=_sides_named(a, b))
     if a is not None and not pairs:
         raise MisuseError(
@@ -263,7 +265,20 @@ def _folders_of_pairs(root: Path, *, sides: Sequence[tuple[str, str]]) -> dict[s
             raise ArzhangError(f"{two[0]} and {two[1]} are split differently: {[*a]} and {[*b]}. Split both alike.")
         return {name: (a[name], b[name]) for name in a} or {"all": two}
     joined = {name: two for word, name in _SPLITS.items() if (two := _sides(root, sides=sides, prefix=word))}
+    if joined:
+        _require_both(root, sides=sides, splits=joined)
     return {name: joined[name] for name in ("train", "val", "test") if name in joined}
+
+
+def _require_both(root: Path, *, sides: Sequence[tuple[str, str]], splits: Mapping[str, tuple[Path, Path]]) -> None:
+    """Refuse one half of a split, such as testA without testB, which would be left out unseen."""
+    folders = {_bare(path.name): path for path in _subfolders(root)}
+    for word, name in _SPLITS.items():
+        lone = [folders[word + _bare(side)] for two in sides for side in two if word + _bare(side) in folders]
+        if name not in splits and lone:
+            raise ArzhangError(
+                f"{lone[0]} lacks its other half, which {next(iter(splits.values()))[0]} has; add it, or move it away."
+            )
 
 
 def _single(folder: Path) -> Split:

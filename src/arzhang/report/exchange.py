@@ -255,7 +255,10 @@ class Judgement:
         found["cycle"] = self._errors("cycle", domain)
         if pile.pictures[0].shape == self.there[domain][0].shape:
             found["changed"] = _errors(self.there[domain], pile.pictures)
-        return {name: f"{errors.mean():.3f} ± {_standard_error(errors):.3f}" for name, errors in found.items()}
+        return {
+            name: f"{errors.mean():.3f}" + (f" ± {_standard_error(errors):.3f}" if len(errors) > 1 else "")
+            for name, errors in found.items()
+        }
 
     def _errors(self, name: str, domain: str) -> Float[Tensor, " N"]:
         pile = self.judge.piles[domain]
