@@ -267,6 +267,13 @@ def test_domains_of_unequal_channels_are_translated_without_the_identity():
         next(game.play(batch_of()))
 
 
+@pytest.mark.parametrize(("counts", "sizes"), [((3, 1), (16, 16)), ((1, 1), (16, 24))])
+def test_domains_of_unequal_numbers_or_sizes_are_refused(counts, sizes):
+    a, b = (batch_of(size=size, count=count).a for size, count in zip(sizes, counts, strict=True))
+    with pytest.raises(MisuseError, match=rf"{counts[0]} pictures of A .* and {counts[1]} of B .* as many of each"):
+        next(game_of().play(Batch({"a": a, "b": b})))
+
+
 def test_a_translation_goes_the_way_that_is_asked():
     game, batch = game_of(), batch_of()
     torch.testing.assert_close(game.translate(batch.a), game.a_to_b(batch.a), rtol=1e-4, atol=1e-5)

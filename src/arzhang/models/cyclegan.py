@@ -51,7 +51,7 @@ class Config:
     penalty: float = 10.0
     """Weight of the gradient penalty, where the adversarial loss has one."""
     pool: int = 50
-    """Past translations of each domain, of which every second one that a discriminator sees is; 0 for none."""
+    """Past translations that are kept of each domain; every second made picture shown is one of them. 0 for none."""
 
     def build(self) -> "CycleGAN":
         """Make the game, with fresh networks."""
@@ -150,7 +150,8 @@ class CycleGAN(nn.Module):
         """Yield the generators' move, then the discriminators'.
 
         Raises:
-            MisuseError: The batch is of pairs, or its pictures have other numbers of channels than the networks.
+            MisuseError: The batch is of pairs, its pictures of A and B differ in number or size, or they have other
+                numbers of channels than the networks.
         """
         self._check(batch)
         a, b = batch.a, batch.b
@@ -183,7 +184,12 @@ class CycleGAN(nn.Module):
             source: The pictures.
             direction: From which domain to which.
             noise: Seed of the dropout, if the generators have any; without one it is off.
+
+        Raises:
+            MisuseError: There is no such direction.
         """
+        if direction not in self.directions:
+            raise MisuseError(f"A CycleGAN does not translate {direction}: choose {' or '.join(self.directions)}.")
         generator = self.a_to_b if direction == "a-to-b" else self.b_to_a
         with inference.own_statistics(generator), inference.dropout(generator, seed=noise):
             translated: Tensor = generator(source)
@@ -207,6 +213,12 @@ class CycleGAN(nn.Module):
             raise MisuseError(
                 f"The examples of this data have {' and '.join(batch)}, and a CycleGAN learns from a and b, which do "
                 "not belong together: choose --data unpaired or domains."
+            )
+        many, sizes = zip(*((len(batch[name]), tuple(batch[name].shape[2:])) for name in ("a", "b")), strict=True)
+        if many[0] != many[1] or sizes[0] != sizes[1]:
+            raise MisuseError(
+                f"The batch has {many[0]} pictures of A of {sizes[0]} pixels and {many[1]} of B of {sizes[1]}; a "
+                "CycleGAN takes as many of each, of one size."
             )
         for name in ("a", "b"):
             found, expected = batch[name].shape[1], getattr(self.config, f"{name}_channels")
