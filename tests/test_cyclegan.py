@@ -33,7 +33,7 @@ from arzhang.report import exchange
 from arzhang.rng import generator
 from arzhang.run import changed, from_recipe
 from arzhang.train import begin, play, train
-from arzhang.translate import load
+from arzhang.translate import Translator, load
 from arzhang.types import ArzhangError, Batch, MisuseError
 
 CPU, EAGER = torch.device("cpu"), torch.autocast("cpu", enabled=False)
@@ -709,6 +709,14 @@ def test_a_translator_of_unequal_channels_knows_both_ends(tmp_path):
     picture = Image.new("L", (20, 30), 90)
     assert load(folder)(picture).mode == "RGB"
     assert load(folder, direction="b-to-a")(picture).mode == "L"
+
+
+@pytest.mark.parametrize("model", [cyclegan.Config, pix2pix.Config])
+def test_pictures_too_small_to_be_reflected_are_padded(model):
+    game = model(generator=resnet.Config(width=2, blocks=1), discriminator=SMALL.discriminator).build().eval()
+    translator = Translator(game, from_recipe("cyclegan-demo"), CPU)
+    for size in ((1, 1), (3, 40), (4, 8)):
+        assert translator(Image.new("RGB", size, (9, 99, 200))).size == size
 
 
 def test_a_cyclegan_on_pairs_is_refused_before_it_trains(tmp_path):

@@ -36,7 +36,8 @@ class Translator:
 
     Args:
         game: A game with ``translate``, the ``multiple`` that divides the sides of what it takes, ``source_channels``
-            and ``target_channels``; and, if it translates both ways, ``directions``, of which these are the first's.
+            and ``target_channels``; with ``least``, if sides may be too small; and, if it translates both ways,
+            ``directions``, of which these are the first's.
         run: The run that it was trained in.
         device: Where it computes.
         precision: Of convolutions; 16 bits round the game's weights. Norms take their statistics in float32.
@@ -104,7 +105,8 @@ class Translator:
     def padded(self, picture: Picture) -> tuple[int, int]:
         """Return the height and width, in pixels, that the network sees of a picture."""
         height, width, _ = picture.pixels.shape
-        return _ceil(height, self.game.multiple), _ceil(width, self.game.multiple)
+        least = getattr(self.game, "least", 1)
+        return _ceil(max(height, least), self.game.multiple), _ceil(max(width, least), self.game.multiple)
 
     def _source(self, picture: Picture) -> Float[Tensor, "C H W"]:
         return _pad(images.to_tensor(picture, channels=self.channels[0]), *self.padded(picture))

@@ -276,7 +276,10 @@ class ModelConfig(Protocol):
 
 @runtime_checkable
 class GeneratorConfig(Protocol):
-    """Builds a network from images to images, whose ``multiple`` (or 1) divides the sides of what it takes."""
+    """Builds a network from images to images.
+
+    Its ``multiple`` (or 1) divides the sides of what it takes, which are at least its ``least`` (or 1).
+    """
 
     def build(self, *, inputs: int, outputs: int) -> nn.Module:
         """Make the network for these numbers of channels."""

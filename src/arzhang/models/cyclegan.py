@@ -140,6 +140,7 @@ class CycleGAN(nn.Module):
         self.discriminator_b = config.discriminator.build(inputs=b)
         self.pool_a, self.pool_b = Pool(config.pool), Pool(config.pool)
         self.multiple: int = getattr(self.a_to_b, "multiple", 1)
+        self.least: int = getattr(self.a_to_b, "least", 1)
         if self.adversarial.penalty and not _apart(self.discriminator_a):
             raise MisuseError(
                 f"The gradient penalty of {config.adversarial} is of each picture by itself; batch norm mixes them: "

@@ -72,6 +72,7 @@ class Pix2Pix(nn.Module):
         self.generator = config.generator.build(inputs=config.source_channels, outputs=config.target_channels)
         self.source_channels, self.target_channels = config.source_channels, config.target_channels
         self.multiple: int = getattr(self.generator, "multiple", 1)
+        self.least: int = getattr(self.generator, "least", 1)
         seen = config.target_channels + (config.source_channels if config.conditional else 0)
         self.discriminator = config.discriminator.build(inputs=seen)
         if self.adversarial.penalty and any(isinstance(each, nn.BatchNorm2d) for each in self.discriminator.modules()):

@@ -25,7 +25,7 @@ class ResNet(nn.Module):
     def __init__(self, layers: nn.Sequential) -> None:
         super().__init__()
         self.layers = layers
-        self.multiple = 4
+        self.multiple, self.least = 4, 8
 
     def forward(self, image: Float[Tensor, "B inputs H W"]) -> Float[Tensor, "B outputs H W"]:
         """Return the translated picture.
