@@ -594,6 +594,17 @@ def test_a_run_that_is_killed_goes_on_with_its_pool_to_the_same_bytes(forks, tmp
         assert "holds a run of" in said
 
 
+def test_two_processes_learn_what_one_does_until_a_pool_is_full(forks, tmp_path):
+    weights = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        start(forks, folder, "--steps 2 --batch 2", processes)
+        assert end(forks, folder)[0] == [0] * processes, folder.with_suffix(".said").read_text()
+        found = load_file(folder / "checkpoints/00000002/model.safetensors")
+        weights.append(torch.cat([found[name].flatten() for name in sorted(found) if name.endswith("weight")]))
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-6)
+
+
 def tiny(root, **values):
     made = {
         "model": {"generator": {"blocks": 1, "width": 4}, "discriminator": {"layers": 1, "width": 4}},
