@@ -195,14 +195,14 @@ def _go_on(
     terms = Terms(folder)
     keep = partial(_keep, state, terms, log, run=run, folder=folder)
     game = twin(state.game, compile=run.compile)
-    own = [processes.rank()] if processes.rank() else []
+    rank = [processes.rank()] if processes.rank() else []
 
     with _stop_signals() as stop, _progress(console) as progress:
         note = "starting"
         task = progress.add_task("Training", total=length, completed=state.step, note=note)
         for batch in _or_keep(source, keep, stop):
             rate = run.rate_at(state.step, len(splits.train))
-            torch.manual_seed(rng.seed_of(run.seed, "step", state.step, *own))
+            torch.manual_seed(rng.seed_of(run.seed, "step", state.step, *rank))
             if isinstance(getattr(game, "step", None), int):
                 game.step = state.step  # type: ignore[attr-defined]
             moves = play(
