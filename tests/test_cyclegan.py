@@ -263,7 +263,7 @@ def test_domains_of_unequal_channels_are_translated_without_the_identity():
     assert [move.player for move in game.play(batch)] == ["generators", "discriminators"]
     assert game.translate(batch.a).shape == batch.b.shape
     assert game.translate(batch.b, direction="b-to-a").shape == batch.a.shape
-    with pytest.raises(MisuseError, match=r"pictures of A have 3 channels .* set --model\.a-channels 3"):
+    with pytest.raises(MisuseError, match=r"pictures of a have 3 channels .* set --model\.a-channels 3"):
         next(game.play(batch_of()))
 
 
@@ -286,6 +286,9 @@ def test_a_translation_goes_the_way_that_is_asked():
         ({"adversarial": "l1"}, "compares pictures and does not judge logits"),
         ({"a_channels": 0, "b_channels": 0}, "channels do not exist"),
         ({"pool": -1}, "A pool of -1 pictures does not exist"),
+        ({"cycle": -1.0}, r"model\.cycle is -1\.0; it should be a finite weight of at least 0"),
+        ({"identity": -5.0}, r"model\.identity is -5\.0"),
+        ({"penalty": float("nan")}, r"model\.penalty is nan"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(values, said):

@@ -524,7 +524,7 @@ def test_pictures_of_any_channels_are_judged_and_reported(tmp_path, source, targ
 
 def test_channels_that_do_not_fit_are_a_sentence(tmp_path):
     root = pairs(tmp_path / "photos", count=3)
-    with pytest.raises(MisuseError, match="source pictures have 1 channels and the model expects 3"):
+    with pytest.raises(MisuseError, match="pictures of source have 1 channels and the model expects 3"):
         go(on_pairs(root, data={"source_channels": 1}), tmp_path / "run")
 
 

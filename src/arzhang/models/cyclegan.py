@@ -22,8 +22,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arzhang import inference, plugins
+from arzhang import inference
 from arzhang.losses import l1
+from arzhang.models._refusals import (
+    adversarial_loss,
+    apart,
+    check_channels,
+    check_penalty,
+    check_pictures,
+    check_weights,
+)
 from arzhang.networks import patchgan, resnet
 from arzhang.types import Batch, DiscriminatorConfig, GeneratorConfig, MisuseError, Move
 
@@ -117,15 +125,10 @@ class CycleGAN(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.adversarial = plugins.find("losses", config.adversarial)
-        if not hasattr(self.adversarial, "discriminator"):
-            raise MisuseError(
-                f"{config.adversarial} compares pictures and does not judge logits: "
-                "choose --model.adversarial lsgan, vanilla, minimax, hinge or wgan-gp."
-            )
+        check_weights(cycle=config.cycle, identity=config.identity, penalty=config.penalty)
         a, b = self.source_channels, self.target_channels = config.a_channels, config.b_channels
-        if min(a, b) < 1:
-            raise MisuseError(f"Pictures of {a} and {b} channels do not exist.")
+        check_channels(a, b)
+        self.adversarial = adversarial_loss(config.adversarial)
         if config.identity and a != b:
             raise MisuseError(
                 f"The identity asks a generator to leave pictures of its target as they are, and here it takes {a} and "
@@ -141,11 +144,7 @@ class CycleGAN(nn.Module):
         self.pool_a, self.pool_b = Pool(config.pool), Pool(config.pool)
         self.multiple: int = getattr(self.a_to_b, "multiple", 1)
         self.least: int = getattr(self.a_to_b, "least", 1)
-        if self.adversarial.penalty and not _apart(self.discriminator_a):
-            raise MisuseError(
-                f"The gradient penalty of {config.adversarial} is of each picture by itself; batch norm mixes them: "
-                "choose --model.discriminator.norm instance (or none)."
-            )
+        check_penalty(self.adversarial, self.discriminator_a, name=config.adversarial)
 
     def play(self, batch: Batch) -> Iterator[Move]:
         """Yield the generators' move, then the discriminators'.
@@ -221,18 +220,12 @@ class CycleGAN(nn.Module):
                 f"The batch has {many[0]} pictures of A of {sizes[0]} pixels and {many[1]} of B of {sizes[1]}; a "
                 "CycleGAN takes as many of each, of one size."
             )
-        for name in ("a", "b"):
-            found, expected = batch[name].shape[1], getattr(self.config, f"{name}_channels")
-            if found != expected:
-                raise MisuseError(
-                    f"The pictures of {name.upper()} have {found} channels and the model expects {expected}: "
-                    f"set --model.{name}-channels {found}, or choose data with {expected}."
-                )
+        check_pictures(batch, channels={"a": self.source_channels, "b": self.target_channels})
 
 
 def _both(network: nn.Module, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a network makes of two batches, in one pass where that is the same."""
-    if _apart(network):
+    if apart(network):
         made, answer = _wide(network(torch.cat([one, other]))).chunk(2)
         return made, answer
     return _wide(network(one)), _wide(network(other))
@@ -241,11 +234,6 @@ def _both(network: nn.Module, one: Tensor, other: Tensor) -> tuple[Tensor, Tenso
 def _wide(tensor: Tensor) -> Tensor:
     """Return at least float32, in which losses are under autocast, too."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _apart(network: nn.Module) -> bool:
-    """Whether each picture of a batch is seen by itself."""
-    return not any(isinstance(each, nn.BatchNorm2d) for each in network.modules())
 
 
 def _move(player: str, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Move:

@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arzhang import inference, plugins
+from arzhang import inference
 from arzhang.losses import l1, l2
+from arzhang.models._refusals import adversarial_loss, check_channels, check_penalty, check_pictures, check_weights
 from arzhang.networks import patchgan, unet
-from arzhang.types import Batch, DiscriminatorConfig, GeneratorConfig, MisuseError, Move
+from arzhang.types import Batch, DiscriminatorConfig, GeneratorConfig, Move
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,27 +60,16 @@ class Pix2Pix(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.adversarial = plugins.find("losses", config.adversarial)
-        if not hasattr(self.adversarial, "discriminator"):
-            raise MisuseError(
-                f"{config.adversarial} compares pictures and does not judge logits: "
-                "choose --model.adversarial vanilla, minimax, lsgan, hinge or wgan-gp."
-            )
-        if min(config.source_channels, config.target_channels) < 1:
-            raise MisuseError(
-                f"Pictures of {config.source_channels} and {config.target_channels} channels do not exist."
-            )
+        check_weights(l1=config.l1, l2=config.l2, penalty=config.penalty)
+        check_channels(config.source_channels, config.target_channels)
+        self.adversarial = adversarial_loss(config.adversarial)
         self.generator = config.generator.build(inputs=config.source_channels, outputs=config.target_channels)
         self.source_channels, self.target_channels = config.source_channels, config.target_channels
         self.multiple: int = getattr(self.generator, "multiple", 1)
         self.least: int = getattr(self.generator, "least", 1)
         seen = config.target_channels + (config.source_channels if config.conditional else 0)
         self.discriminator = config.discriminator.build(inputs=seen)
-        if self.adversarial.penalty and any(isinstance(each, nn.BatchNorm2d) for each in self.discriminator.modules()):
-            raise MisuseError(
-                f"The gradient penalty of {config.adversarial} is of each picture by itself; batch norm mixes them: "
-                "choose --model.discriminator.norm instance (or none)."
-            )
+        check_penalty(self.adversarial, self.discriminator, name=config.adversarial)
 
     def play(self, batch: Batch) -> Iterator[Move]:
         """Yield the discriminator's moves, then the generator's.
@@ -87,7 +77,7 @@ class Pix2Pix(nn.Module):
         Raises:
             MisuseError: The pictures have other numbers of channels than the networks.
         """
-        self._check(batch)
+        check_pictures(batch, channels={"source": self.source_channels, "target": self.target_channels})
         fake = self.generator(batch.source)
         for _ in range(self.adversarial.critic_moves):
             yield self._discriminate(batch, fake.detach())
@@ -138,12 +128,3 @@ class Pix2Pix(nn.Module):
             terms={"g": adversarial.detach(), "l1": absolute.detach()}
             | ({"l2": squared.detach()} if self.config.l2 else {}),
         )
-
-    def _check(self, batch: Batch) -> None:
-        for name in ("source", "target"):
-            found, expected = batch[name].shape[1], getattr(self.config, f"{name}_channels")
-            if found != expected:
-                raise MisuseError(
-                    f"The {name} pictures have {found} channels and the model expects {expected}: "
-                    f"set --model.{name}-channels {found}, or choose data with {expected}."
-                )

@@ -21,7 +21,6 @@ References:
 """
 
 import inspect
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, cast, final
 
@@ -35,6 +34,7 @@ from arzhang.distributions import GaussianMixture
 from arzhang.divergences import kl
 from arzhang.likelihoods import bernoulli
 from arzhang.models._autoencoder import Autoencoder, Prior
+from arzhang.models._refusals import check_weights
 from arzhang.networks import conv_decoder, conv_encoder
 from arzhang.objectives import Variational
 from arzhang.types import DecoderConfig, EncoderConfig, Estimator, LikelihoodConfig, MisuseError
@@ -85,10 +85,11 @@ class Config:
         Raises:
             MisuseError: A part does not exist or cannot be, or a number is out of its range.
         """
-        if self.samples < 1 or self.warmup < 0 or not 0 <= self.weight < math.inf:
+        check_weights(weight=self.weight)
+        if self.samples < 1 or self.warmup < 0:
             raise MisuseError(
-                f"The model has samples={self.samples}, warmup={self.warmup} and weight={self.weight}; give at least 1 "
-                "sample, no negative number of steps, and a finite weight of at least 0."
+                f"The model has samples={self.samples} and warmup={self.warmup}; give at least 1 sample, and no "
+                "negative number of steps."
             )
         if not self.weight and self.prior != "standard-normal":
             raise MisuseError(
