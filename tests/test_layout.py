@@ -221,6 +221,33 @@ def test_two_folders_that_are_split_differently_are_refused(tmp_path):
         layout.survey(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "folders", [("train", "trainA", "trainB"), ("train/A", "train/B", "test_a"), ("val", "trainA")]
+)
+def test_two_arrangements_of_one_folder_are_refused(tmp_path, folders):
+    for folder in folders:
+        save(tmp_path / folder / "1.png")
+    for read in (layout.survey, layout.apart):
+        with pytest.raises(ArzhangError, match=r"(train|val) lies beside (trainA|test_a), .* move one away"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("A", "a", "B"),
+        ("train_A", "trainA", "trainB"),
+        ("train/A", "train/B", "train/b"),
+        ("val", "validation", "train"),
+    ],
+)
+def test_folders_whose_names_mean_the_same_are_refused(tmp_path, folders):
+    for folder in folders:
+        save(tmp_path / folder / "1.png")
+    with pytest.raises(ArzhangError, match=r"beside it have names that mean the same; keep one"):
+        layout.survey(tmp_path)
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not on this machine")
 @pytest.mark.parametrize(
     ("folder", "kind", "counts"),

@@ -3,15 +3,16 @@
 Names of folders are recognised in any case. At the top may lie ``train``, ``val`` and ``test``. In each of them, or at
 the top, lie either single pictures or two folders whose pictures pair up by name: ``A`` and ``B``, ``source`` and
 ``target``, ``input`` and ``output``, ``labels`` and ``photos``. The two levels may be swapped (``A/train``) or
-joined (``trainA``). Single pictures are pairs, side by side, when more than nine in ten of them are exactly twice
-as wide as high; the others are then mistakes.
+joined (``trainA``), but ``train`` beside ``trainA`` is refused, and so are folders whose names mean the same, ``A``
+beside ``a``. Single pictures are pairs, side by side, when more than nine in ten of them are exactly twice as wide as
+high; the others are then mistakes.
 
     root/train/7.png          root/train/A/7.png        root/A/train/7.png        root/trainA/7.png
                               root/train/B/7.png        root/B/train/7.png        root/trainB/7.png
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -236,14 +237,32 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    found = {_SPLITS[path.name.lower()]: path for path in _subfolders(folder) if path.name.lower() in _SPLITS}
-    return {name: found[name] for name in ("train", "val", "test") if name in found}
+    found = _grouped((_SPLITS.get(path.name.lower(), ""), path) for path in _subfolders(folder))
+    return {name: _only(found[name]) for name in ("train", "val", "test") if name in found}
 
 
 def _sides(folder: Path, *, sides: Sequence[tuple[str, str]], prefix: str = "") -> tuple[Path, Path] | None:
-    folders = {_bare(path.name): path for path in _subfolders(folder)}
+    folders = _grouped((_bare(path.name), path) for path in _subfolders(folder))
     found = ((folders.get(_bare(prefix + a)), folders.get(_bare(prefix + b))) for a, b in sides)
-    return next(((a, b) for a, b in found if a and b), None)
+    return next(((_only(a), _only(b)) for a, b in found if a and b), None)
+
+
+def _grouped(folders: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for key, path in folders:
+        found.setdefault(key, []).append(path)
+    return found
+
+
+def _only(folders: Sequence[Path]) -> Path:
+    """Refuse folders whose names mean the same, such as A and a, of which one would be left out unseen."""
+    if len(folders) > 1:
+        first, second = sorted(folders)[:2]
+        raise ArzhangError(
+            f"{first} and {second.name} beside it have names that mean the same; keep one, or give the other a name of "
+            "its own."
+        )
+    return folders[0]
 
 
 def _bare(name: str) -> str:
@@ -252,6 +271,7 @@ def _bare(name: str) -> str:
 
 def _folders_of_pairs(root: Path, *, sides: Sequence[tuple[str, str]]) -> dict[str, tuple[Path, Path]]:
     if splits := _splits(root):
+        _require_one_arrangement(root, sides=sides, split=next(iter(splits.values())))
         pairs = {name: two for name, folder in splits.items() if (two := _sides(folder, sides=sides))}
         if pairs and len(pairs) < len(splits):
             single = next(splits[name] for name in splits if name not in pairs)
@@ -268,6 +288,15 @@ def _folders_of_pairs(root: Path, *, sides: Sequence[tuple[str, str]]) -> dict[s
     if joined:
         _require_both(root, sides=sides, splits=joined)
     return {name: joined[name] for name in ("train", "val", "test") if name in joined}
+
+
+def _require_one_arrangement(root: Path, *, sides: Sequence[tuple[str, str]], split: Path) -> None:
+    """Refuse folders such as trainA beside train, of which one would be left out unseen."""
+    joined = {word + _bare(side) for word in _SPLITS for two in sides for side in two}
+    if beside := sorted(path for path in _subfolders(root) if _bare(path.name) in joined):
+        raise ArzhangError(
+            f"{split} lies beside {beside[0].name}, and they are two arrangements of one folder; move one away."
+        )
 
 
 def _require_both(root: Path, *, sides: Sequence[tuple[str, str]], splits: Mapping[str, tuple[Path, Path]]) -> None:
