@@ -23,9 +23,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from arzhang import config, images, layout
+from arzhang import config, images, layout, plugins
 from arzhang.data import domains, paired, unpaired
-from arzhang.evaluate import How, _source
+from arzhang.evaluate import How, _source, evaluate_pairs
 from arzhang.loading import batches
 from arzhang.models import cyclegan, pix2pix
 from arzhang.networks import patchgan, resnet, unet
@@ -648,6 +648,10 @@ def test_a_run_on_houses_is_reported_in_both_directions_and_against_the_truth(tm
     house = splits.held_out.domains["a"].example(0, None)
     first = (there[0] - house["truth"]).abs().mean()
     torch.testing.assert_close(judgement._errors("l1", "a")[0], first)
+    for direction, domain in (("a-to-b", "a"), ("b-to-a", "b")):
+        found = evaluate_pairs(folder, metrics=["l1"], device="cpu", direction=direction)
+        assert found.estimates[0].value == pytest.approx(logged[f"held_out_l1_{domain}"])
+        assert found.provenance["direction"] == direction
 
 
 def test_a_run_on_two_folders_is_judged_by_its_cycle_or_by_sets(tmp_path, arzhang):
@@ -676,7 +680,13 @@ def test_a_run_on_two_folders_is_judged_by_its_cycle_or_by_sets(tmp_path, arzhan
     one, other = (images.read(tmp_path / direction / "0 0.png").pixels for direction in ("a-to-b", "b-to-a"))
     assert one.shape == other.shape == (40, 33, 3)
     assert (one != other).any()
-    assert arzhang("evaluate", folder, "--metrics", "kid", "--features", "pixels", "--device", "cpu").status == 0
+    judging = ("evaluate", folder, "--metrics", "kid", "--features", "pixels", "--device", "cpu", "--json")
+    told = [arzhang(*judging, *flags) for flags in ((), ("--direction", "a-to-b"), ("--direction", "b-to-a"))]
+    plain, there, back = (json.loads(said.out) for said in told)
+    assert plain["estimates"] == there["estimates"] != back["estimates"]
+    assert [one["provenance"]["real: pictures"] for one in (plain, back)] == ["5", "4"]
+    assert [one["provenance"]["fake: direction"] for one in (plain, back)] == ["a-to-b", "b-to-a"]
+    assert "leave it out" in arzhang("evaluate", root / "testA", root / "testB", "--direction", "b-to-a").err
     refused = arzhang("evaluate", folder, "--metrics", "psnr", "--device", "cpu")
     assert refused.status == 2
     assert "Nobody knows what" in refused.err
@@ -731,6 +741,27 @@ def test_pictures_too_small_to_be_reflected_are_padded(model):
     translator = Translator(game, from_recipe("cyclegan-demo"), CPU)
     for size in ((1, 1), (3, 40), (4, 8)):
         assert translator(Image.new("RGB", size, (9, 99, 200))).size == size
+
+
+@pytest.mark.parametrize("side", [30, 4])
+def test_sides_that_networks_cannot_halve_are_refused_before_there_is_a_run(tmp_path, side):
+    root = piles(tmp_path / "piles")
+    with pytest.raises(
+        MisuseError, match=rf"{side} x {side} pixels.* multiples of 4, at least 8: .* --data.size (32|8)"
+    ):
+        train(tiny(root, data={"root": str(root), "size": side}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_report_says_what_undecided_discriminators_lose():
+    losses = {name.replace("_", "-"): plugins.find("losses", name) for name in plugins.names("losses")}
+    same = [torch.full((1, 1, 1, 1), logit / 10) for logit in range(-20, 21)]
+    least = {
+        name: min(loss.discriminator(logit, logit).item() for logit in same) / 2
+        for name, loss in losses.items()
+        if hasattr(loss, "discriminator")
+    }
+    assert {name: f"{value:.2g}" for name, value in least.items()} == exchange.UNDECIDED
 
 
 def test_a_cyclegan_on_pairs_is_refused_before_it_trains(tmp_path):

@@ -345,6 +345,8 @@ class _Evaluate:
     pictures fid is prd pr dc ppl."""
     pairs: tyro.conf.FlagCreatePairsOff[bool] = False
     """Judge each picture by the one of the same name: the two folders are what was made, and what it should be."""
+    direction: Literal["a-to-b", "b-to-a"] | None = None
+    """Of a run that translates both ways, which is judged; a-to-b by default."""
     look: Annotated[_Looking, tyro.conf.arg(name="")] = _Looking()
     heads: Path | None = None
     """What lpips puts on a network, where it is not downloaded: a file, or a folder with lin_alex.npz and its like."""
@@ -574,9 +576,11 @@ def _evaluate(arguments: Sequence[str]) -> int:
         raise MisuseError("Name two sets of pictures, the real ones first: `arzhang evaluate photos/ made/`; or a run.")
     if command.save_stats and (command.pairs or command.save_stats.suffix != ".npz"):
         raise MisuseError("--save-stats is of a set of pictures, and writes an .npz: leave it out, or name one.")
-    how = {**command.look.how(), "heads": command.heads}
+    how = {**command.look.how(), "heads": command.heads, "direction": command.direction}
     if command.pairs and "lpips" not in command.metrics and (command.look.weights or command.heads):
         raise MisuseError("Of pairs, only lpips looks through a network: leave --weights and --heads out.")
+    if command.direction and not is_run(Path(command.fake or command.real)):
+        raise MisuseError("--direction is of a run that translates both ways, and none is judged here: leave it out.")
     alone = Path(command.real) if not command.fake and is_run(Path(command.real)) else None
     if alone and isinstance(restore.load(alone, device="cpu"), sample.Sampler):
         chosen = any(each.startswith(("--features", "--weights")) for each in arguments)
@@ -610,6 +614,8 @@ def _evaluate(arguments: Sequence[str]) -> int:
 def _explain(command: _Evaluate, how: Mapping[str, Any]) -> int:
     if command.pairs or command.save_stats:
         raise MisuseError("--pairs and --save-stats are of two sets of pictures: leave them out, or name two.")
+    if command.direction:
+        raise MisuseError(f"{command.real} explains pictures and translates none: leave --direction out.")
     with processes.joined(pick_device(command.look.device)):
         made = explain.explain(
             command.real,

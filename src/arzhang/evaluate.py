@@ -62,6 +62,7 @@ class How:
         cache: Whether features are kept under ``ARZHANG_CACHE``.
         data: Values of the Config of a dataset, such as its root.
         heads: What LPIPS puts on a network: a file, or a folder of them; they are downloaded otherwise.
+        direction: Of a run that translates both ways, ``a-to-b`` or ``b-to-a``; the first without it.
         track: Hands items on while it shows progress.
     """
 
@@ -74,6 +75,7 @@ class How:
     cache: bool = True
     data: Mapping[str, Any] = field(default_factory=dict)
     heads: Path | None = None
+    direction: str | None = None
     track: Track = iter
 
 
@@ -193,7 +195,7 @@ def evaluate_pairs(
     """
     options = How(**how)
     chosen = [metric(name, asks={"pairs"}) for name in metrics]
-    pairs = _of_run(Path(output), options) if target is None else _of_folders(Path(output), Path(target))
+    pairs, facts = _of_run(Path(output), options) if target is None else (_of_folders(Path(output), Path(target)), {})
     looks = {_name(module): Look.of(module, options.features, heads=options.heads) for module in chosen}
     values: dict[str, list[Tensor]] = {name: [] for name in looks}
     skipped = 0
@@ -218,6 +220,7 @@ def evaluate_pairs(
         provenance={
             "output": str(output),
             **({"target": str(target)} if target else {}),
+            **facts,
             "pairs": str(len(pairs) - skipped),
             **({"skipped": str(skipped)} if skipped else {}),
             **{f"{key}_{name}": value for key, look in looks.items() for name, value in look.provenance.items()},
@@ -575,8 +578,7 @@ def gathered(source: evidence.Source, extractor: Extractor, how: How) -> Evidenc
 
 def _source(place: str, how: How) -> evidence.Source:
     if place.startswith("targets:"):
-        _, held_out = _run(Path(place.removeprefix("targets:")), how)
-        held_out = getattr(held_out, "domains", {"b": held_out})["b"]
+        _, _, held_out = _run(Path(place.removeprefix("targets:")), how)
         return evidence.Examples(held_out, _pictures_of(held_out), name=place)
     name, _, part = place.removeprefix("data:").partition("/")
     if place.startswith("data:"):
@@ -594,14 +596,13 @@ def _source(place: str, how: How) -> evidence.Source:
         return reconstructions_of(folder, device=how.device)
     if not is_run(Path(place)):
         return evidence.source(Path(place))
-    translator, held_out = _run(Path(place), how)
-    held_out = getattr(held_out, "domains", {"a": held_out})["a"]
+    translator, held_out, _ = _run(Path(place), how)
 
     def make(share: slice) -> Iterator[tuple[str, Picture]]:
         for index in range(len(held_out))[share]:
             yield held_out.name(index), images.from_tensor(_translated(translator, held_out, index))
 
-    return evidence.Made(make, name=place, count=len(held_out))
+    return evidence.Made(make, name=place, count=len(held_out), facts=translator.towards)
 
 
 def is_run(path: Path) -> bool:
@@ -609,17 +610,21 @@ def is_run(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
-def _run(folder: Path, how: How) -> tuple[Translator, Dataset]:
+def _run(folder: Path, how: How) -> tuple[Translator, Dataset, Dataset]:
+    """Return what a run has learnt, what it has held out to translate, and what that should look like."""
     if not is_run(folder):
         raise MisuseError(f"{folder} is no run; name two sets of pictures, the real ones first.")
-    translator = load(folder, device=how.device)
-    return translator, translator.run.data.build(seed=translator.run.seed).held_out
+    translator = load(folder, device=how.device, direction=how.direction)
+    held_out = translator.run.data.build(seed=translator.run.seed).held_out
+    domains = getattr(held_out, "domains", {"a": held_out, "b": held_out})
+    source, _, target = translator.towards.get("direction", "a-to-b").partition("-to-")
+    return translator, domains[source], domains[target]
 
 
 def _translated(translator: Translator, held_out: Dataset, index: int) -> Float[Tensor, "C H W"]:
     example = held_out.example(index, None)
     source = example["source" if "source" in example else "image"][None].to(translator.device)
-    made: Tensor = translator.game.translate(source)[0].cpu()
+    made: Tensor = translator.game.translate(source, **translator.towards)[0].cpu()
     return made
 
 
@@ -632,10 +637,9 @@ def _pictures_of(dataset: Dataset) -> str:
 _Pair: TypeAlias = tuple[str, Callable[[], tuple[Float[Tensor, "C H W"], Float[Tensor, "c h w"]]]]
 
 
-def _of_run(folder: Path, how: How) -> list[_Pair]:
-    """Return what a run has held out: a name, and what makes the translation and fetches the target."""
-    translator, held_out = _run(folder, how)
-    held_out = getattr(held_out, "domains", {"a": held_out})["a"]
+def _of_run(folder: Path, how: How) -> tuple[list[_Pair], Mapping[str, str]]:
+    """Return each held-out picture: a name, and what makes the translation and fetches the target; and a direction."""
+    translator, held_out, _ = _run(folder, how)
     wanted = next((name for name in ("target", "truth") if name in held_out.example(0, None)), None)
     if wanted is None:
         raise MisuseError(f"Nobody knows what {folder} should have made: choose --metrics of sets, such as kid.")
@@ -643,7 +647,7 @@ def _of_run(folder: Path, how: How) -> list[_Pair]:
     def pair(index: int) -> tuple[Tensor, Tensor]:
         return _translated(translator, held_out, index), held_out.example(index, None)[wanted]
 
-    return [(held_out.name(index), partial(pair, index)) for index in range(len(held_out))]
+    return [(held_out.name(index), partial(pair, index)) for index in range(len(held_out))], translator.towards
 
 
 def _of_folders(output: Path, target: Path) -> list[_Pair]:

@@ -38,7 +38,7 @@ from arzhang.inference import check_precision, computing, pick_device
 from arzhang.loading import batches
 from arzhang.report import judging
 from arzhang.run import Run, changed, from_recipe
-from arzhang.types import ArzhangError, Batch, Game, MisuseError, Move, Splits
+from arzhang.types import ArzhangError, Batch, Dataset, Game, MisuseError, Move, Splits
 
 NEUTRAL = {"workers", "keep", "log_every", "judge_every", "checkpoint_every", "data.cache"}
 """Keys of a Run that may differ when it goes on, since they change nothing that is learnt."""
@@ -122,6 +122,7 @@ def train(
         splits = run.data.build(seed=run.seed)
         torch.manual_seed(rng.seed_of(run.seed, "weights"))
         state = begin(run, device)
+        _check_sides(state.game, splits.held_out)
         if init and not checkpoint.steps(folder / "checkpoints"):
             start_from(state, Path(init))
         with _writing(folder):
@@ -616,6 +617,22 @@ def _locked(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise MisuseError(f"Another training is using {folder}; wait for it, or give --out another one.") from error
         yield
+
+
+def _check_sides(game: nn.Module, examples: Dataset) -> None:
+    """Refuse pictures that the networks cannot halve as often as they do, before there is a folder."""
+    multiple, least = getattr(game, "multiple", 1), getattr(game, "least", 1)
+    if multiple == least == 1:
+        return
+    for name, picture in examples.example(0, None).items():
+        sides = picture.shape[1:]
+        if any(side % multiple or side < least for side in sides):
+            good = max(math.ceil(min(sides) / multiple) * multiple, least)
+            raise MisuseError(
+                f"The pictures of {name} have {' x '.join(map(str, sides))} pixels, and the networks take sides that "
+                f"are multiples of {multiple}, at least {max(multiple, least)}: give data of such a size, as with "
+                f"--data.size {good}, or other networks, as with another --model.generator.depth of a U-Net."
+            )
 
 
 def _compare(run: Run, folder: Path) -> None:

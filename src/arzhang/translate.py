@@ -66,10 +66,11 @@ class Translator:
         if direction and direction not in directions:
             known = f"choose {' or '.join(directions)}" if directions else "leave --direction out"
             raise MisuseError(f"{type(game).__name__} does not translate {direction}: {known}.")
+        direction = direction or next(iter(directions), None)
         self.channels = game.source_channels, game.target_channels
         if direction in directions[1:]:
             self.channels = self.channels[::-1]
-        self._towards = {"direction": direction} if direction else {}
+        self.towards = {"direction": direction} if direction else {}
         self.game, self.run, self.device, self.precision, self.compile = game, run, device, precision, compile
         self._shapes: set[torch.Size] = set()
         self._compiled: torch.Size | None = None
@@ -126,7 +127,7 @@ class Translator:
             autocast,
         ):
             source = source.to(self.device, memory_format=torch.channels_last)
-            translated: Tensor = self.game.translate(source, noise=noise, **self._towards)
+            translated: Tensor = self.game.translate(source, noise=noise, **self.towards)
         return translated.float().cpu()
 
     def _tiled(self, source: Float[Tensor, "C H W"], noise: int | None, side: int) -> Float[Tensor, "Co H W"]:

@@ -1,7 +1,7 @@
 """Where pictures come from: folders, archives, arrays, datasets, and whatever makes them on the fly."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
@@ -169,13 +169,19 @@ class Made:
             ``lambda share: ((path.name, translate(path)) for path in paths[share])``.
         name: What to call the set.
         count: How many there are in all, if that is known.
+        facts: What else a figure of them rests on.
     """
 
     def __init__(
-        self, make: Callable[[slice], Iterable[tuple[str, Picture]]], *, name: str, count: int | None = None
+        self,
+        make: Callable[[slice], Iterable[tuple[str, Picture]]],
+        *,
+        name: str,
+        count: int | None = None,
+        facts: Mapping[str, str] | None = None,
     ) -> None:
         self._make = make
-        self.name, self.count = name, count
+        self.name, self.count, self.facts = name, count, facts or {}
 
     def items(self, share: slice) -> Iterator[Item]:
         for name, picture in self._make(share):

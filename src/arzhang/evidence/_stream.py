@@ -106,6 +106,7 @@ class Tally:
             "extractor": extractor.name,
             "precision": precision,
             "source": source.name,
+            **getattr(source, "facts", {}),
             "pictures": str(self.pictures),
             "digest": f"{self.digest:064x}",
             **{name: str(number) for name, number in remarks.items() if number},

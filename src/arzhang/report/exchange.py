@@ -22,6 +22,8 @@ SHOWN = 6
 """Pictures of each domain that are shown at random."""
 UNIT = "of the range [-1, 1]"
 DIRECTIONS = {"a-to-b": ("a", "b"), "b-to-a": ("b", "a")}
+UNDECIDED = {"vanilla": "0.69", "minimax": "0.69", "lsgan": "0.25", "hinge": "1", "wgan-gp": "0"}
+"""Half the loss of the discriminator that does best where both piles look alike to it, by the adversarial loss."""
 
 
 @runtime_checkable
@@ -221,7 +223,7 @@ class Judgement:
                 ),
             ),
             panels=tuple(self._panels()),
-            curves=tuple(_curves(records)),
+            curves=tuple(_curves(records, adversarial=run.get("model", {}).get("adversarial", ""))),
             config=run,
             provenance={
                 **provenance,
@@ -295,7 +297,8 @@ class Judgement:
                 yield Panel(title=title, caption=caption, columns=columns, rows=rows)
 
 
-def _curves(records: Sequence[Mapping[str, Any]]) -> Iterator[Curve]:
+def _curves(records: Sequence[Mapping[str, Any]], *, adversarial: str) -> Iterator[Curve]:
+    undecided = UNDECIDED.get(adversarial.replace("_", "-"))
     for title, caption, unit, names in (
         ("Held-out error", "L1 to the truth, which training never saw.", UNIT, ("held_out_l1_a", "held_out_l1_b")),
         (
@@ -304,7 +307,12 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> Iterator[Curve]:
             UNIT,
             ("held_out_cycle_a", "held_out_cycle_b"),
         ),
-        ("Losses of the discriminators", "Under least squares, undecided is 0.25.", "", ("d_a", "d_b")),
+        (
+            "Losses of the discriminators",
+            f"Halved. Under {adversarial}, undecided is {undecided}." if undecided else "Halved.",
+            "",
+            ("d_a", "d_b"),
+        ),
         ("Adversarial losses of the generators", "Which rise as the discriminators win.", "", ("g_a", "g_b")),
         ("Training error of the cycle", "L1 on the training pictures.", UNIT, ("cycle_a", "cycle_b")),
         ("Training error of the identity", "L1 on the training pictures.", UNIT, ("identity_a", "identity_b")),
