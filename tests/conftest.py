@@ -1,6 +1,10 @@
 """Shapes and types are enforced at every call while the tests run, and one thread keeps small networks fast."""
 
+import json
+import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +18,57 @@ install_import_hook("arzhang", "beartype.beartype(conf=beartype.BeartypeConf(is_
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)  # speed is no test, chance no verdict
 hypothesis.settings.load_profile("house")
+
+
+FORKING = """
+import json, os, signal, sys
+import matplotlib.figure, torch._dynamo  # which every run would import anew
+from arzhang.cli import main
+torch.set_num_threads(1)
+for line in sys.stdin:
+    arguments, said, environments, read, written = json.loads(line)
+    children = []
+    for environment in environments:
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            signal.alarm(120)  # what hangs fails its test
+            if read:
+                os.dup2(os.open(read, os.O_RDONLY), 0)
+            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+            os.dup2(os.open(written, os.O_WRONLY | os.O_CREAT) if written else 2, 1)
+            os.environ.update(environment)
+            sys.exit(main(arguments))
+        children.append(child)
+    print(json.dumps(children), flush=True)
+    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True)
+"""
+
+
+class Forks:
+    """The command in forks of one process that has imported everything, which is all of it but seconds of imports."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def start(self, arguments, said, *, environments=({},), read=None, written=None):
+        """Start one for each environment and return their numbers; what they say is added to a file."""
+        paths = (str(path) if path else None for path in (read, written))
+        request = [str(each) for each in arguments], str(said), list(environments), *paths
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def end(self):
+        """Wait for the end of those that were started last, and return their statuses."""
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def forks():
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", FORKING], stdin=-1, stdout=-1, text=True, env=alone) as process:
+        yield Forks(process)
+        process.stdin.close()
 
 
 @pytest.fixture(scope="session")

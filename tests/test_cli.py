@@ -1,7 +1,7 @@
 """Words in, a status and clean streams out; what is misspelt is named, and nothing ends in a traceback."""
 
-import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from arzhang import config, images
-from arzhang.cli import COMMANDS
+from arzhang.cli import COMMANDS, main
 
 COMMAND = [sys.executable, "-m", "arzhang"]
 SCRIPT = Path(sysconfig.get_path("scripts"), "arzhang")
@@ -194,7 +194,8 @@ def test_a_dataset_is_taken_by_name_with_its_flags(arzhang, tiny, pictures, tmp_
 def test_a_file_is_laid_over_the_recipe_and_flags_win(arzhang, tiny, tmp_path, name):
     given = {"seed": 7, "batch": 3, "model": {"l1": 50}}
     (tmp_path / name).write_text(json.dumps(given) if name.endswith("json") else yaml.safe_dump(given))
-    arguments = ["--config", tmp_path / name, "--batch", 2, "--data.held-out", 1, "--out", tmp_path / "run"]
+    arguments = ["--config", tmp_path / name, "--batch", 2, "--data.count", 4, "--out", tmp_path / "run"]
+    arguments += ["--data.held-out", 1]
     assert arzhang("train", "demo", *tiny, *arguments).status == 0
     made = configuration(tmp_path / "run")
     assert (made["seed"], made["batch"], made["model"]["l1"], made["steps"]) == (7, 2, 50.0, 2)
@@ -263,18 +264,20 @@ def test_translate_takes_a_batch_and_a_precision(arzhang, tiny_run, pictures, tm
     assert (said.status, said.err) == (2, "arzhang: The batch is 0; it should be at least 1.\n")
 
 
-def test_translate_passes_a_picture_from_stream_to_stream(tiny_run, tmp_path):
-    picture = save(tmp_path / "a.png").read_bytes()
-    done = subprocess.run([*COMMAND, "translate", tiny_run, "-"], input=picture, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
-    with Image.open(io.BytesIO(done.stdout)) as image:
+def test_translate_passes_a_picture_from_stream_to_stream(forks, tiny_run, tmp_path):
+    picture, made, said = save(tmp_path / "a.png"), tmp_path / "made", tmp_path / "said"
+    forks.start(["translate", tiny_run, "-"], said, read=picture, written=made)
+    assert (forks.end(), said.read_text()) == ([0], "")
+    with Image.open(made) as image:
         assert (image.format, image.size) == ("PNG", (48, 40))
 
 
-def test_what_streams_in_and_is_no_picture_is_a_sentence(tiny_run):
-    done = subprocess.run([*COMMAND, "translate", tiny_run, "-"], input=b"hello", capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"arzhang: <stdin> begins with b'hello', which is no picture")
+def test_what_streams_in_and_is_no_picture_is_a_sentence(forks, tiny_run, tmp_path):
+    (tmp_path / "hello").write_bytes(b"hello")
+    made, said = tmp_path / "made", tmp_path / "said"
+    forks.start(["translate", tiny_run, "-"], said, read=tmp_path / "hello", written=made)
+    assert (forks.end(), made.read_bytes()) == ([1], b"")
+    assert said.read_text().startswith("arzhang: <stdin> begins with b'hello', which is no picture")
 
 
 def test_memory_that_runs_out_is_a_sentence(arzhang, tmp_path):
@@ -299,9 +302,18 @@ def test_a_target_below_a_file_is_a_single_sentence(arzhang, tiny_run, pictures)
 # Streams
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "--json"], ["train", "--help"]])
-def test_a_closed_pipe_is_no_news(arguments):
-    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "--json"]])
+def test_a_closed_pipe_is_no_news(capsys, monkeypatch, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert main(arguments) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_closed_pipe_is_no_news_to_python_as_it_ends():
+    process = subprocess.Popen([*COMMAND, "train", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 1

@@ -10,8 +10,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -509,34 +507,6 @@ FLAGS = """
     --model.generator.blocks 1 --model.generator.width 4 --model.discriminator.layers 1 --model.discriminator.width 4
     --model.pool 4 --data.size 32 --data.count 6 --data.held-out 4 --device cpu --log-every 3 --judge-every 40
 """
-FORKING = """
-import json, os, signal, sys
-import matplotlib.figure, torch._dynamo  # which every run would import anew
-from arzhang.cli import main
-torch.set_num_threads(1)
-for line in sys.stdin:
-    arguments, said, environments = json.loads(line)
-    children = []
-    for environment in environments:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(100)  # a run that hangs fails its test
-            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-            os.dup2(2, 1)
-            os.environ.update(environment)
-            sys.exit(main(arguments))
-        children.append(child)
-    print(json.dumps(children), flush=True)
-    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True)
-"""
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="module")
-def forks():
-    with subprocess.Popen([sys.executable, "-c", FORKING], stdin=-1, stdout=-1, text=True, env=ALONE) as process:
-        yield process
-        process.stdin.close()
 
 
 def start(forks, folder, flags, processes):
@@ -546,13 +516,12 @@ def start(forks, folder, flags, processes):
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(door.getsockname()[1]), "WORLD_SIZE": str(processes)}
     environments = [{**shared, "RANK": str(rank)} for rank in range(processes)] if processes > 1 else [{}]
     words = ["train", "cyclegan-demo", *FLAGS.split(), *flags.split(), "--out", str(folder)]
-    print(json.dumps([words, str(folder.with_suffix(".said")), environments]), file=forks.stdin, flush=True)
-    return json.loads(forks.stdout.readline())
+    return forks.start(words, folder.with_suffix(".said"), environments=environments)
 
 
 def end(forks, folder):
     """Wait for a run's end, and return the status of each process, and what they said."""
-    return json.loads(forks.stdout.readline()), folder.with_suffix(".said").read_text()
+    return forks.end(), folder.with_suffix(".said").read_text()
 
 
 def saved(folder):

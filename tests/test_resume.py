@@ -1,7 +1,7 @@
 """A run that is killed, or stopped, at any instant and started again ends with the same bytes as one that was not.
 
 Most runs here are forks of one process that has imported everything, which is the command but for seconds of imports;
-the undisturbed run and every last restart are the command itself.
+the undisturbed run, the last restart of one that was killed and one that is stopped are the command itself.
 """
 
 import json
@@ -24,22 +24,6 @@ FLAGS = f"""
     --data.size 32 --data.count 8 --data.held-out 2 --steps {STEPS} --ema .9 --device cpu
     --checkpoint-every 2 --judge-every 20 --log-every 3
 """.split()
-FORKING = """
-import json, os, signal, sys
-import matplotlib.figure, torch._dynamo  # which every run would import anew
-from arzhang.cli import main
-torch.set_num_threads(1)
-for line in sys.stdin:
-    arguments, errors = json.loads(line)
-    if (child := os.fork()) == 0:
-        os.setsid()
-        signal.alarm(120)  # a run that hangs fails its test
-        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        os.dup2(2, 1)
-        sys.exit(main(arguments))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -49,9 +33,8 @@ class Life:
     def __init__(self, forks, folder, *flags):
         self.forks, self.folder = forks, folder
         self.errors = folder.with_suffix(".stderr")
-        arguments = ["train", "pix2pix-small", *FLAGS, *flags, "--out", str(folder)]
-        print(json.dumps([arguments, str(self.errors)]), file=forks.stdin, flush=True)
-        self.group = int(forks.stdout.readline())
+        self.errors.unlink(missing_ok=True)
+        (self.group,) = forks.start(["train", "pix2pix-small", *FLAGS, *flags, "--out", folder], self.errors)
 
     def wait(self, reached):
         """Wait until the checkpoints folder's listing is as asked; tell whether it was before the end."""
@@ -67,20 +50,13 @@ class Life:
         return self.close()
 
     def close(self):
-        status = int(self.forks.stdout.readline())
+        (status,) = self.forks.end()
         return status, self.errors.read_text()
 
 
-@pytest.fixture(scope="module")
-def forks():
-    with subprocess.Popen([sys.executable, "-c", FORKING], stdin=-1, stdout=-1, text=True, env=ALONE) as process:
-        yield process
-        process.stdin.close()
-
-
-def command(folder, *flags):
+def command(folder):
     """Run the command itself to its end and return what it said."""
-    words = [sys.executable, "-m", "arzhang", "train", "pix2pix-small", *FLAGS, *flags, "--out", folder]
+    words = [sys.executable, "-m", "arzhang", "train", "pix2pix-small", *FLAGS, "--out", folder]
     ended = subprocess.run(words, capture_output=True, text=True, env=ALONE, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
@@ -144,7 +120,8 @@ def test_a_run_killed_at_ten_instants_ends_with_the_same_bytes(forks, undisturbe
         assert status == -signal.SIGKILL
         torn += any(name.endswith(".writing") for name in listing(folder))
         starts += map(int, re.findall(r"Going on from step (\d+)", said))
-    starts += map(int, re.findall(r"Going on from step (\d+)", command(folder, "--workers", str(workers))))
+    said = Life(forks, folder, "--workers", str(workers)).close()[1] if workers else command(folder)
+    starts += map(int, re.findall(r"Going on from step (\d+)", said))
     assert torn > 0
     assert len(starts) == 10
     assert 0 < starts[0] < starts[-1] < STEPS
@@ -205,7 +182,7 @@ def test_a_worker_that_dies_is_a_sentence_and_the_run_goes_on(forks, undisturbed
     assert "Traceback" not in said
     step = newest(listing(folder))
     assert step >= 3
-    assert f"Going on from step {step} of {STEPS}" in command(folder)
+    assert f"Going on from step {step} of {STEPS}" in Life(forks, folder).close()[1]
     assert_same(folder, undisturbed)
 
 

@@ -195,7 +195,12 @@ def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path):
 
 @pytest.mark.parametrize(("metric", "features"), [("psnr", "inception"), ("fid", "pixels")])
 def test_the_best_is_best_by_any_metric(tmp_path, metric, features):
-    changes = {"steps": 8, "judge_every": 2, "optimiser": Adam(rate=0.02), "data": facade.Config(size=32, count=4)}
+    changes = {
+        "steps": 8,
+        "judge_every": 2,
+        "optimiser": Adam(rate=0.02),
+        "data": facade.Config(size=32, count=4, held_out=6),
+    }
     go(small(**changes, best=metric, features=features), tmp_path)
     name = {"psnr": "psnr", "fid": "fd-pixels"}[metric]
     found = terms(tmp_path, f"held_out_{name}")

@@ -100,36 +100,31 @@ def own_statistics(network: nn.Module) -> Iterator[None]:
         ...     torch.allclose(norm(pictures)[:1], norm(pictures[:1]))
         True
     """
-
-    def make(norm: Any) -> Norm:
-        def forward(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-            # Instance norm by another name, which keeps the layout that convolutions of many pixels are fastest in.
-            channels, pixels = x.shape[1], x.shape[2] * x.shape[3]
-            layout = torch.channels_last if pixels > channels else torch.contiguous_format
-            return F.group_norm(x.contiguous(memory_format=layout), channels, norm.weight, norm.bias, norm.eps)
-
-        return forward
-
-    with _replaced(network, make):
+    with _replaced(network, lambda norm: lambda x: _alone(norm, x)):
         yield
 
 
 @contextmanager
 def shared_statistics(network: nn.Module) -> Iterator[None]:
     """Normalise the first batch by its joint mean and variance, and everything after it by the same."""
-
-    def make(norm: Any) -> Norm:
-        known: list[Tensor] = []
-
-        def forward(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-            if not known:
-                known.extend((x.float().mean((0, 2, 3)), x.float().var((0, 2, 3), unbiased=False)))
-            return F.batch_norm(x, known[0], known[1], norm.weight, norm.bias, eps=norm.eps)
-
-        return forward
-
-    with _replaced(network, make):
+    known: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    with _replaced(network, lambda norm: lambda x: _alike(norm, x, known)):
         yield
+
+
+def _alone(norm: Any, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    # Instance norm by another name, which keeps the layout that convolutions of many pixels are fastest in.
+    channels, pixels = x.shape[1], x.shape[2] * x.shape[3]
+    layout = torch.channels_last if pixels > channels else torch.contiguous_format
+    return F.group_norm(x.contiguous(memory_format=layout), channels, norm.weight, norm.bias, norm.eps)
+
+
+def _alike(
+    norm: Any, x: Float[Tensor, "B C H W"], known: dict[nn.Module, tuple[Tensor, Tensor]]
+) -> Float[Tensor, "B C H W"]:
+    if norm not in known:
+        known[norm] = x.float().mean((0, 2, 3)), x.float().var((0, 2, 3), unbiased=False)
+    return F.batch_norm(x, *known[norm], norm.weight, norm.bias, eps=norm.eps)
 
 
 @contextmanager
