@@ -53,7 +53,7 @@ def variant(
     if kept:
         keep_memory()
     if not products:
-        _layers.FEW = 0
+        _layers.FEW = _layers.THIN = 0
     if not shared:
         cyclegan._apart = lambda _: False  # noqa: SLF001
     if not ordered:

@@ -34,7 +34,7 @@ PASSES = 4
 
 def plain_network() -> nn.Module:
     """Return the network as it is usually run: normalised by its input, convolutions as they come, without dropout."""
-    _layers.FEW = 0
+    _layers.FEW = _layers.THIN = 0
     torch.manual_seed(0)
     network = from_recipe("pix2pix").model.build().generator.train()
     for module in network.modules():

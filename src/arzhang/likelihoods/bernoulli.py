@@ -53,8 +53,9 @@ class BlackOrWhite(Distribution):
         return 1 - self.mean.square()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return t l - log(1 + exp l), which overflows for no logit, and is off by the last digit of that at most."""
-        return (value + 1) / 2 * self.logits + functional.logsigmoid(-self.logits)
+        """Return t log s(l) + (1 - t) log s(-l), which overflows for no logit."""
+        chance, logits = torch.broadcast_tensors((value + 1) / 2, self.logits)
+        return -functional.binary_cross_entropy_with_logits(logits, chance, reduction="none")
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw -1 or 1."""

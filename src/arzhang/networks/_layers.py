@@ -1,5 +1,7 @@
 """Convolutions that are fast for small pictures too, the norms that networks choose from, and the initial weights."""
 
+import functools
+import itertools
 from typing import Literal, final
 
 import torch
@@ -11,6 +13,8 @@ FEW = 64
 """Pixels of a whole batch up to which, on a CPU, a convolution is computed as a product of matrices."""
 MANY = 2**21
 """Weights from which a transposed convolution that learns no more is always computed so, on a CPU."""
+THIN = 3
+"""Channels up to which, on a CPU, a transposed convolution that gives them is a product and a sum of its parts."""
 
 Norm = Literal["batch", "instance", "none"]
 
@@ -37,7 +41,11 @@ class Conv2d(nn.Conv2d):
 
 @final
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution that becomes a product of matrices where it is given few pixels."""
+    """A transposed convolution that becomes a product of matrices where it is given few pixels, or gives few channels.
+
+    Of few channels the kernels take as long as of many. The product makes all that each pixel gives, (m s) x (m s) for
+    a kernel of m strides s; that is m x m blocks of a stride's side, which are moved apart and added.
+    """
 
     def hold_for_inference(self) -> None:
         """Lay many weights out in memory as the product reads them, which then beats the kernels for any picture."""
@@ -51,11 +59,39 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         height, width = ((length - 1) * stride - 2 * pad + kernel + more for length in image.shape[2:])
         held = self.weight.stride(0) == 1
         if not _few(image, 0 if held else image[:, 0].numel()):
-            return super().forward(image)
+            return self._blocks(image) if self._thin(image) else super().forward(image)
         with torch.autocast("cpu", enabled=False):
             patches = _product(self.weight.flatten(1).T, image.to(self.weight.dtype).flatten(2))
             features = functional.fold(patches, (height, width), kernel, padding=pad, stride=stride)
             return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
+
+    def _thin(self, image: Tensor) -> bool:
+        """Tell whether blocks are faster, in the precision for which that is known."""
+        kernel, stride, pad = _geometry(self)
+        return (
+            image.is_cpu
+            and self.out_channels <= THIN
+            and kernel % stride == 0
+            and int(self.output_padding[0]) <= pad
+            and image.dtype == self.weight.dtype != torch.bfloat16
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
+        )
+
+    def _blocks(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B outputs H W"]:
+        kernel, stride, pad = _geometry(self)
+        more, over = int(self.output_padding[0]), kernel // stride - 1
+        weights = self.weight.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).permute(2, 4, 1, 3, 5, 0)
+        product = weights.flatten(0, 4) @ image.transpose(0, 1).flatten(1)
+        places = list(itertools.product(range(over + 1), repeat=2))
+        blocks = product.view(len(places), self.out_channels, stride, stride, len(image), *image.shape[2:])
+        apart = (
+            functional.pad(block, (right, over - right, down, over - down))
+            for (down, right), block in zip(places, blocks.unbind(), strict=True)
+        )
+        rows = functools.reduce(torch.add, apart).permute(3, 0, 4, 1, 5, 2).flatten(4).flatten(2, 3)
+        height, width = (length - 2 * pad + more for length in rows.shape[2:])
+        return _offset(rows[..., pad : pad + height, pad : pad + width], self.bias)
 
 
 @final
@@ -81,7 +117,7 @@ def _few(image: Tensor, pixels: int) -> bool:
 def _product(weights: Tensor, columns: Float[Tensor, "B k l"]) -> Float[Tensor, "B o l"]:
     """Multiply in one product for the whole batch, whose gradient lies in memory as the weights do, unlike einsum's."""
     product: Tensor = weights @ columns.transpose(0, 1).flatten(1)
-    features: Tensor = product.unflatten(1, (len(columns), -1)).transpose(0, 1).contiguous()
+    features: Tensor = product.unflatten(1, (len(columns), columns.shape[2])).transpose(0, 1).contiguous()
     return features
 
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from arzhang.networks._layers import ConvTranspose2d
 from arzhang.networks._residual import Residual, widths
 from arzhang.networks._sizes import descent, transposed
 from arzhang.types import MisuseError
@@ -28,6 +30,25 @@ class Decoder(nn.Module):
         """Return what the likelihood makes a picture of, unbounded."""
         decoded: Tensor = self.layers(latents)
         return decoded
+
+
+@final
+class _Map(nn.Module):
+    """Features as a small map, channels last, in which transposed convolutions are fastest.
+
+    Args:
+        channels: Of the map.
+        side: Its pixels of each side.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.shape = channels, side, side
+
+    def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B C side side"]:
+        """Return the map."""
+        small: Tensor = features.unflatten(1, self.shape)
+        return small.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,13 +100,13 @@ class Config:
             nn.Linear(latents, self.features),
             nn.ReLU(inplace=True),
             nn.Linear(self.features, channels[0] * sides[0] ** 2),
-            nn.Unflatten(1, (channels[0], sides[0], sides[0])),
+            _Map(channels[0], sides[0]),
         ]
         for (before, after), (small, large) in zip(pairwise(channels), pairwise(sides), strict=True):
             layers += [Residual(before) for _ in range(self.blocks)]
             rest = large - transposed(small, **how)
             layers += [
                 nn.ReLU(inplace=True),
-                nn.ConvTranspose2d(before, after, self.kernel, self.stride, self.padding, output_padding=rest),
+                ConvTranspose2d(before, after, self.kernel, self.stride, self.padding, output_padding=rest),
             ]
         return Decoder(nn.Sequential(*layers))
