@@ -13,6 +13,9 @@ from arzhang.networks._residual import Residual, widths
 from arzhang.networks._sizes import descent, transposed
 from arzhang.types import MisuseError
 
+LAYOUT = torch.channels_last
+"""Of the maps in memory, in which transposed convolutions are fastest."""
+
 
 @final
 class Decoder(nn.Module):
@@ -34,7 +37,7 @@ class Decoder(nn.Module):
 
 @final
 class _Map(nn.Module):
-    """Features as a small map, channels last, in which transposed convolutions are fastest.
+    """Features as a small map.
 
     Args:
         channels: Of the map.
@@ -48,7 +51,7 @@ class _Map(nn.Module):
     def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B C side side"]:
         """Return the map."""
         small: Tensor = features.unflatten(1, self.shape)
-        return small.contiguous(memory_format=torch.channels_last)
+        return small.contiguous(memory_format=LAYOUT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

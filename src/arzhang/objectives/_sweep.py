@@ -10,8 +10,8 @@ from torch.distributions import Distribution
 from arzhang.objectives._latents import Decoder, check_parts, check_samples, log_p_x, log_ratio
 from arzhang.types import Estimated
 
-CHUNK = 2000
-"""Latents that are decoded together: enough for fast products, few enough for a processor's cache."""
+CHUNK = 500
+"""Latents that are decoded together: enough for fast products, of which more are no faster."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
