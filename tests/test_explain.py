@@ -1,6 +1,8 @@
 """A run that explains pictures is judged in nats that add up, and its reconstructions beside its samples."""
 
 import json
+import math
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -93,11 +95,30 @@ def test_a_weighted_kl_is_a_bound_only_where_its_weight_is_above_one(tmp_path, w
     assert (figures(found.terms)["objective"] < figures(found.nats)["bound"]) == (weight > 1)
 
 
+def test_of_an_importance_weighted_run_the_bound_of_its_samples_is_told_too(tmp_path):
+    found = explain.explain(saved(tmp_path / "run", iwae, k=4), metrics=(), importance=500, images=20, **HOW)
+    nats, (told,) = figures(found.nats), found.terms
+    assert (told.name, told.n["samples of each"]) == ("bound-4", 4 * explain.DRAWINGS)
+    assert nats["bound"] < told.value < -nats["nll"]
+    sampler = sample.load(tmp_path / "run", device="cpu")
+    held_out = sampler.run.data.build(seed=0).held_out
+    x = torch.stack([held_out.example(index * len(held_out) // 20, None)["image"] for index in range(20)])
+    game = sampler.game
+    with torch.no_grad():
+        torch.manual_seed(1)
+        z = game.encode(x).sample((4000,))
+        log_w = game.given(z).log_prob(x) + game.prior().log_prob(z) - game.encode(x).log_prob(z)
+    each = log_w.unflatten(0, (-1, 4)).logsumexp(1) - math.log(4)
+    error = float(re.search(r"sampling leaves ([0-9.e-]+)\.", found.formula)[1])
+    assert error == pytest.approx((each.var(0) / explain.DRAWINGS).mean().sqrt().item() / 20**0.5, rel=0.3)
+    assert abs(told.value - each.mean().item()) < 5 * error
+
+
 @pytest.mark.parametrize(
     ("model", "values", "said"),
     [
         (vae, {}, ""),
-        (iwae, {}, ""),
+        (iwae, {"k": 1}, ""),
         (vae, {"divergence": "mmd", "of": "aggregate"}, "The mmd that the run minimised is of all latents of a batch"),
     ],
 )

@@ -401,6 +401,38 @@ def test_a_product_of_matrices_has_the_rows_that_output_padding_adds(monkeypatch
     torch.testing.assert_close(layer(image), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pad", "more", "channels"),
+    [(4, 2, 1, 0, 1), (4, 2, 1, 1, 3), (6, 2, 2, 1, 2), (6, 3, 1, 0, 1), (4, 4, 0, 0, 1), (3, 1, 2, 0, 1)],
+)
+def test_few_channels_are_a_product_and_a_sum_of_its_parts(monkeypatch, kernel, stride, pad, more, channels):
+    layer = _layers.ConvTranspose2d(5, channels, kernel, stride, padding=pad, output_padding=more).double()
+    image = torch.randn(3, 5, 6, 4, dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(_layers, "FEW", 0)
+
+    def run(thin):
+        monkeypatch.setattr(_layers, "THIN", thin)
+        assert layer._thin(image) == bool(thin)
+        output = layer(image)
+        first = torch.autograd.grad(output.square().sum(), [image, *layer.parameters()], create_graph=True)
+        return [output, *first, *torch.autograd.grad(first[0].square().sum(), layer.parameters())]
+
+    for one, other in zip(run(0), run(3), strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_few_channels_are_left_to_the_kernels_where_blocks_do_not_fit_or_16_bits_are_asked_for():
+    image = torch.randn(1, 5, 9, 9)
+    assert not _layers.ConvTranspose2d(5, 1, 3, stride=2, padding=1)._thin(image)
+    assert not _layers.ConvTranspose2d(5, 1, 4, stride=2, output_padding=1)._thin(image)
+    assert not _layers.ConvTranspose2d(5, 4, 4, stride=2)._thin(image)
+    layer = _layers.ConvTranspose2d(5, 1, 4, stride=2)
+    assert not layer._thin(image.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(image).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_instance_norm_leaves_channels_last_where_they_are(count):
     mine, theirs = _layers.InstanceNorm2d(4), nn.InstanceNorm2d(4)

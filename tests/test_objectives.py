@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -125,6 +126,25 @@ def test_a_likelihood_in_256_dimensions_and_float32_is_right():
     off = normal(0.4 * x, torch.full((256,), 0.46))
     estimated = log_likelihood(x, off, prior, decoder, samples=4000)
     assert ((estimated.value - expected) / estimated.standard_error).abs().max() < 5
+
+
+def test_chunks_in_float32_are_the_whole_in_float64_to_a_ten_thousandth():
+    torch.manual_seed(0)
+    x = (torch.rand(5, 1, 8, 8) < 0.3).double()
+    q, weight = normal(torch.randn(5, 2).double(), 0.5 * torch.ones(5, 2).double()), torch.randn(64, 2).double()
+    z = q.sample((3000,))
+    zero = torch.zeros(2).double()
+
+    def found(dtype, chunk):
+        def logits(latents):
+            return Bernoulli(logits=(latents @ weight.to(dtype).T).unflatten(-1, (1, 8, 8)))
+
+        of = normal(q.mean.to(dtype), q.stddev.to(dtype))
+        drawn = Drawn(of, z.to(dtype))
+        prior = normal(zero.to(dtype), 1 + zero.to(dtype))
+        return log_likelihood(x.to(dtype), drawn, prior, logits, samples=3000, chunk=chunk).value.double()
+
+    assert (found(torch.float32, 35) - found(torch.float64, 10**9)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.5, -1.284), (1, -1.488), (2, -1.758), (4, -2.078)])
@@ -302,6 +322,18 @@ def test_chunks_bound_what_is_decoded_together_and_change_nothing(chunk):
     torch.testing.assert_close(found.standard_error, whole.standard_error, rtol=1e-10, atol=0)
     assert max(sizes) <= max(chunk, 3)
     assert sum(sizes) == 3 * 40
+
+
+def test_the_importance_weighted_bound_rises_with_its_samples_to_the_likelihood():
+    torch.manual_seed(0)
+    prior, found = PRIORS["gaussian"], {}
+    for k in (1, 2, 4, 16, 64):
+        each = importance_weighted(seen(20_000), encoder(20_000, 0.2, 0.6), prior, decoder, samples=k)
+        found[k] = each.mean().item(), each.std().item() / 20_000**0.5
+    for fewer, more in pairwise(found.values()):
+        assert more[0] - fewer[0] > 4 * math.hypot(fewer[1], more[1])
+    assert abs(found[1][0] - exact(prior, mean=0.2, scale=0.6).evidence_bound) < 4 * found[1][1]
+    assert 0 < LOG_P - found[64][0] < 0.02
 
 
 # Gradients

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from arzhang import evidence, plugins, processes, rng
+from arzhang.allocator import keep_memory
 from arzhang.evaluate import How, Seen, estimates_in, gathered, measured, metric, provenance_of
 from arzhang.features import inception, lenet
 from arzhang.inference import computing
-from arzhang.objectives import Report as Taken, Variational
+from arzhang.objectives import Report as Taken, Variational, importance_weighted
 from arzhang.report import Curve, Report, explanation
 from arzhang.run import Run
 from arzhang.sample import Sampler, load, reconstructions_of, samples_of
-from arzhang.types import Dataset, Estimate, Extractor, ExtractorConfig, MisuseError
+from arzhang.types import Dataset, Estimate, Estimated, Extractor, ExtractorConfig, MisuseError
 
 METRICS = ("fid", "is", "prd", "pr", "dc", "ppl")
 """What is told of the pictures, unless other metrics are asked for."""
@@ -30,6 +31,8 @@ IMPORTANCE = 5000
 """Samples of the latents of each, as in published figures."""
 TOGETHER = 20
 """Pictures whose latents are drawn together: a divergence without a closed form holds all samples of so many."""
+DRAWINGS = 20
+"""Estimates of each picture's importance-weighted bound, where a run maximised that."""
 FEW = 100
 """Samples of the posterior that those of the encoder should be worth."""
 WAYS = 1000
@@ -62,8 +65,8 @@ class Explanation:
 
     Args:
         nats: How well held-out pictures are explained: nll, bound, and the bound's two terms.
-        terms: What the run maximised, where that is not the bound, and the four terms that it is the sum of.
-        formula: How it is their sum.
+        terms: What the run maximised, where that is not the bound, and the four terms that it is the sum of, if it is.
+        formula: How it is their sum, or what it is.
         reconstructions: What metrics say of the held-out pictures' reconstructions.
         samples: What they say of as many pictures that were drawn.
         latents: The perceptual path length, where there is a distance for it.
@@ -137,6 +140,7 @@ def explain(
         Traceback (most recent call last):
         arzhang.types.MisuseError: nowhere holds no run: it has no config.json. Give the folder of a training.
     """
+    keep_memory()
     options = How(**{"features": features_for(run), **how})
     sampler = load(run, device=options.device)
     game = sampler.game
@@ -214,6 +218,7 @@ class _Nats:
         objective: What the run maximised, where that is told.
         divergence: The name of its divergence.
         unsaid: Why there are no terms, if there should be.
+        k: Samples of the importance-weighted bound, if the run maximised that, or 1.
     """
 
     pictures: Float[Tensor, "N C H W"]
@@ -225,10 +230,19 @@ class _Nats:
     objective: Variational | None
     divergence: str
     unsaid: str
+    k: int
 
     @property
     def formula(self) -> str:
-        """What the objective is the sum of."""
+        """What the objective is the sum of, or what it is."""
+        if self.k > 1:
+            values, errors = self.values["weighted"], self.errors["weighted"]
+            count = math.sqrt(len(values))
+            return (
+                f"bound-{self.k} is what was maximised, the mean of log 1/{self.k} of the sum of {self.k} weights. It "
+                f"lies between bound and -nll, and its standard error is {values.std().item() / count:.2g} nats, of "
+                f"which sampling leaves {errors.square().mean().sqrt().item() / count:.2g}. Compare runs by nll."
+            )
         if self.objective is None:
             return ""
         looser = self.divergence == "kl" and self.objective.weight > 1
@@ -248,7 +262,9 @@ class _Nats:
         )
 
     def terms(self) -> tuple[Estimate, ...]:
-        """Return the objective, and those of its four terms that are not told already."""
+        """Return the importance-weighted bound; or the objective, and what is not told already of its four terms."""
+        if self.k > 1:
+            return (self._mean(f"bound-{self.k}", "weighted", samples=DRAWINGS * self.k),)
         if self.objective is None:
             return ()
         return (
@@ -273,7 +289,9 @@ class _Nats:
             )
         return [each for each in (said, doubt, self.unsaid) if each]
 
-    def _mean(self, name: str, term: str, *, sign: int = 1, higher_is_better: bool | None = None) -> Estimate:
+    def _mean(
+        self, name: str, term: str, *, sign: int = 1, higher_is_better: bool | None = None, samples: int | None = None
+    ) -> Estimate:
         values = sign * self.values[term]
         mean, half = values.mean().item(), 1.96 * values.std().item() / math.sqrt(len(values))
         return Estimate(
@@ -281,7 +299,7 @@ class _Nats:
             value=mean,
             interval=(mean - half, mean + half),
             method="normal, over the pictures",
-            n={"pictures": len(values), "samples of each": self.samples},
+            n={"pictures": len(values), "samples of each": samples or self.samples},
             higher_is_better=higher_is_better,
             unit="nats",
         )
@@ -296,10 +314,11 @@ def _explained(sampler: Sampler, held_out: Dataset, chosen: Sequence[int], *, sa
     model: Any = sampler.run.model
     divergence, weight = getattr(model, "divergence", "kl"), getattr(model, "weight", 1.0)
     each = getattr(model, "of", "each") == "each"
-    bound = divergence == "kl" and weight == 1
+    bound, k = divergence == "kl" and weight == 1, getattr(model, "k", 1)
+    names = (*TERMS, "weighted") if k > 1 else TERMS
     objective = Variational(plugins.find("divergences", divergence), weight=weight) if each else Variational()
     pictures = torch.stack([held_out.example(index, None)["image"] for index in chosen])
-    found = torch.zeros(2 * len(TERMS) + 1, len(chosen), dtype=torch.float64)
+    found = torch.zeros(2 * len(names) + 1, len(chosen), dtype=torch.float64)
     game, device = sampler.game, sampler.device
     gpus = [device] if device.type == "cuda" else []
     for number, rows in enumerate(how.track(torch.arange(len(chosen)).split(TOGETHER))):
@@ -308,16 +327,21 @@ def _explained(sampler: Sampler, held_out: Dataset, chosen: Sequence[int], *, sa
         x = pictures[rows].to(device)
         with torch.no_grad(), torch.random.fork_rng(devices=gpus), computing("float32", device) as autocast, autocast:
             torch.manual_seed(rng.seed_of(how.seed, "explain", number))
-            report = objective.report(x, game.encode(x), game.prior(), game.given, samples=samples)
-        told = [getattr(report, name) for name in TERMS]
+            parts = (x, game.encode(x), game.prior(), game.given)
+            report = objective.report(*parts, samples=samples)
+            told = [getattr(report, name) for name in TERMS]
+            if k > 1:
+                drawn = torch.stack([importance_weighted(*parts, samples=k) for _ in range(DRAWINGS)])
+                error = drawn.std(0) / math.sqrt(DRAWINGS)
+                told.append(Estimated(value=drawn.mean(0), standard_error=error))
         columns = [*(one.value for one in told), *(one.standard_error for one in told), report.effective_samples]
         found[:, rows] = torch.stack([column.double().cpu() for column in columns])
     found = processes.total(found)
     return _Nats(
         pictures=pictures,
         names=[held_out.name(index) for index in chosen],
-        values=dict(zip(TERMS, found, strict=False)),
-        errors=dict(zip(TERMS, found[len(TERMS) :], strict=False)),
+        values=dict(zip(names, found, strict=False)),
+        errors=dict(zip(names, found[len(names) :], strict=False)),
         effective=found[-1],
         samples=samples,
         objective=objective if each and not bound else None,
@@ -325,6 +349,7 @@ def _explained(sampler: Sampler, held_out: Dataset, chosen: Sequence[int], *, sa
         unsaid=""
         if each
         else f"The {divergence} that the run minimised is of all latents of a batch, so that no picture has its terms.",
+        k=k,
     )
 
 
