@@ -5,7 +5,7 @@
 The plain way is how a script trains the same networks: eager float32, a DataLoader that draws, example by example,
 which pixels are white, Adam as it comes, and the loss written out. Each variant adds one measure to the one before it;
 `arzhang train` is all of them with what a run does besides: the moving average, the terms for the log, randomness that
-is a function of seed and step. Those in brackets stand alone. A turn is 10 steps, and its figure one step.
+is a function of seed and step. Those in brackets stand alone. A turn is 1280 examples, and its figure one step.
 
 With `nll`, a turn explains 4 pictures (`PICTURES`), and its figure is scaled to 1000. The pictures are noise of MNIST's
 size and number, which takes as long. Names in capitals are read from the environment.
@@ -38,7 +38,8 @@ from arzhang.train import Terms, _follow, begin, play, twin
 sys.path.insert(0, str(Path(__file__).parent))  # for whoever starts this as a module
 import _interleave
 
-BATCH, STEPS = int(os.environ.get("BATCH", "128")), 10
+BATCH = int(os.environ.get("BATCH", "128"))
+STEPS = max(1280 // BATCH, 1)
 PICTURES, OF, IMPORTANCE = int(os.environ.get("PICTURES", "4")), 1000, 5000
 PART = "nll" if sys.argv[1:2] == ["nll"] else os.environ.get("PART", "")
 os.environ["PART"] = PART  # for the processes of the variants
