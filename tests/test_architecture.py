@@ -38,6 +38,7 @@ LAYERS = {
         "sample": "pictures from noise, and by way of latents",
         "restore": "what a run has learnt, whichever of the two that is",
         "evaluate": "metrics over folders and runs",
+        "agreement": "a run that draws what it is asked for, by a classifier",
         "explain": "a run that explains pictures, in nats and in pictures",
     },
     3: {
@@ -91,7 +92,7 @@ EXCEPTIONS = {
     "sample": {*LAYERS[2], *LAYERS[1], "translate"} - {"models", "metrics"},  # files go where translations would
     "restore": {"checkpoint", "sample", "translate"},
     "evaluate": {*LAYERS[2], *LAYERS[1], "sample", "translate"} - {"models", "metrics"},  # a run, by what it makes
-    "explain": {*LAYERS[2], *LAYERS[1], "evaluate", "sample"} - {"models", "metrics"},
+    **dict.fromkeys(("agreement", "explain"), {*LAYERS[2], *LAYERS[1], "evaluate", "sample"} - {"models", "metrics"}),
     "train": {*LAYERS[3], *LAYERS[2], *LAYERS[1], "evaluate"}
     - {"models", "metrics"},  # the best checkpoint, by any metric
     "recipes": {"models", "data", "networks"},

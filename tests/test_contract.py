@@ -15,7 +15,14 @@ from arzhang import config, plugins
 from arzhang.divergences import total_variation
 from arzhang.estimators import pathwise
 from arzhang.loading import batches
-from arzhang.networks import conv_decoder, conv_encoder, patchgan, unet
+from arzhang.networks import (
+    conditional_discriminator,
+    conditional_generator,
+    conv_decoder,
+    conv_encoder,
+    patchgan,
+    unet,
+)
 from arzhang.rng import generator
 from arzhang.run import Run
 from arzhang.train import begin, play
@@ -48,7 +55,7 @@ def survives_writing(made):
 def network_of(module, **values):
     torch.manual_seed(0)
     made = small(module.Config, **{"depth": 4, "layers": 2, "width": 4, "features": 6, **values})
-    parts = {"inputs": 2, "outputs": 5, "latents": 3, "size": SIZE}
+    parts = {"inputs": 2, "outputs": 5, "latents": 3, "labels": 4, "size": SIZE}
     return made.build(**{name: parts[name] for name in takes(module)})
 
 
@@ -58,12 +65,15 @@ def takes(module):
 
 def input_of(module):
     if "latents" in takes(module):
-        return 3 * torch.randn(2, 3, generator=generator(0, "latents"))
-    return PICTURES[..., :SIZE] if "size" in takes(module) else PICTURES
+        given = 3 * torch.randn(2, 3, generator=generator(0, "latents"))
+    else:
+        given = PICTURES[..., :SIZE] if "size" in takes(module) else PICTURES
+    return (given, torch.eye(4)[[1, 3]] + 0.1) if "labels" in takes(module) else (given,)
 
 
 GENERATORS, DISCRIMINATORS = {"inputs", "outputs"}, {"inputs"}
 ENCODERS, DECODERS = {"inputs", "size"}, {"latents", "outputs", "size"}
+CONDITIONAL_DISCRIMINATORS = {*ENCODERS, "labels"}
 NETWORKS = each("networks")
 PICTURES = 3 * torch.rand(2, 2, SIZE, 2 * SIZE, generator=generator(0, "pictures")) - 1
 
@@ -80,7 +90,7 @@ def test_a_network_turns_what_it_was_built_for_into_finite_pictures_logits_or_fe
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(100)
-    output = network(input_of(thing))
+    output = network(*input_of(thing))
     assert output.isfinite().all()
     match takes(thing):
         case kind if kind == GENERATORS:
@@ -90,16 +100,19 @@ def test_a_network_turns_what_it_was_built_for_into_finite_pictures_logits_or_fe
             assert output.shape[:2] == (2, 1)
         case kind if kind == ENCODERS:
             assert output.shape == (2, network.features)
+        case kind if kind == CONDITIONAL_DISCRIMINATORS:
+            assert output.shape == (2, 1, 1, 1)
         case kind:
-            assert kind == DECODERS
+            assert kind - {"labels"} == DECODERS
             assert output.shape == (2, 5, SIZE, SIZE)
+            assert "labels" not in kind or output.abs().max() <= 1
 
 
 @NETWORKS
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
 def test_every_parameter_of_a_network_is_needed(thing, norm):
     network = network_of(thing, norm=norm)
-    network(input_of(thing)).square().sum().backward()
+    network(*input_of(thing)).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -141,7 +154,7 @@ def test_a_generator_says_what_sizes_it_takes(thing):
     assert network(torch.zeros(2, 2, side, side)).shape == (2, 5, side, side)
 
 
-@each("networks", lambda thing: "size" in takes(thing))
+@each("networks", lambda thing: takes(thing) in (ENCODERS, DECODERS))
 @pytest.mark.parametrize("size", [9, 28, 31])
 def test_an_encoder_and_a_decoder_are_of_every_size_that_can_be_and_refuse_the_others(thing, size):
     parts = {"inputs": 1, "outputs": 2, "latents": 3, "size": size}
@@ -291,7 +304,8 @@ def build(thing, tmp_path):
     if "root" in names:
         for index in range(8):
             pixels = np.random.default_rng(index).integers(0, 256, (40, 80, 3), np.uint8)
-            pile = tmp_path / ("A" if index < 5 else "B") if thing.__name__.endswith(".unpaired") else tmp_path
+            piles = {"unpaired": "A" if index < 5 else "B", "labelled": "AB"[index % 2]}
+            pile = tmp_path / piles.get(thing.__name__.rpartition(".")[2], "")
             pile.mkdir(exist_ok=True)
             Image.fromarray(pixels).save(pile / f"{index}.png")
         for split, count in (("train", 8), ("t10k", 4)):
@@ -411,6 +425,7 @@ def test_workers_load_what_one_process_does(build, thing):
 
 # Losses of the first three rounds, as first measured: the one line that a new model brings.
 GOLDEN = {
+    "cgan": [2.0034707, 0.0313894, 1.859899, 0.014123, 1.8149352, -0.0886313],
     "cyclegan": [16.993046, 0.9524524, 17.315119, 0.8057492, 16.652416, 0.671735],
     "iwae": [2128.6807, 2130.708, 2130.2246],
     "pix2pix": [0.6969355, 47.93711, 0.6940107, 52.85817, 0.6941267, 50.2071],
@@ -430,13 +445,17 @@ def model_of(module, **values):
         "latents": 3,
         "components": 2,
     }
+    if "labels" in {field.name for field in fields(module.Config)}:
+        parts["generator"] = conditional_generator.Config(width=4)
+        parts["discriminator"] = values["discriminator"] = conditional_discriminator.Config(width=4)
     return small(module.Config, **{**parts, **values})
 
 
 def batch_of(seed):
     smooth = torch.rand(2, 2, 3, SIZE // 4, SIZE // 4, generator=generator(seed, "batch")) * 2 - 1
     source, target = smooth.repeat_interleave(4, -1).repeat_interleave(4, -2)
-    return Batch({"source": source, "target": target, "image": target, "a": source, "b": target.flip(0)})
+    pictures = {"source": source, "target": target, "image": target, "a": source, "b": target.flip(0)}
+    return Batch({**pictures, "label": torch.tensor([3, 7])})
 
 
 def begun(module, **values):
@@ -541,6 +560,26 @@ def test_what_explains_pictures_reconstructs_samples_and_weighs_them_and_does_no
     assert game.log_likelihood(image, k=8).value.shape == (2,)
     assert all(torch.equal(before[name], tensor) for name, tensor in game.state_dict().items())
     assert torch.equal(drawn, torch.get_rng_state())
+
+
+@MODELS
+def test_what_draws_what_is_asked_for_does_so_in_any_batch_and_does_not_learn(thing):
+    game = begun(thing).game
+    if not hasattr(game, "conditions"):
+        pytest.skip("is not asked")
+    before, drawn = copy.deepcopy(game.state_dict()), torch.get_rng_state()
+    condition = game.conditions(torch.tensor([7, 3, 0, 1, 9]))
+    made = game.sample(5, seed=1, condition=condition)
+    assert made.shape == (5, 3, SIZE, SIZE)
+    assert made.abs().max() <= 1
+    torch.testing.assert_close(game.sample(3, seed=1, first=2, condition=condition[2:]), made[2:], rtol=1e-5, atol=1e-5)
+    assert not torch.equal(game.sample(5, seed=2, condition=condition), made)
+    assert not torch.equal(game.sample(5, seed=1, condition=condition.flip(0)), made)
+    assert game.sample(0).shape == (0, 3, SIZE, SIZE)
+    assert game.verdict(made, condition).shape == (5,)
+    assert all(torch.equal(before[name], tensor) for name, tensor in game.state_dict().items())
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert game.training
 
 
 @MODELS

@@ -23,6 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from arzhang import (
+    agreement,
     check,
     config,
     explain,
@@ -224,15 +225,22 @@ class _Making:
 class _Sample:
     """Draw pictures with what a run has learnt, each a function of the seed and of its number alone.
 
+    A run that draws what it is asked for takes labels: one, or several for a sheet of labels against latents.
+
     Example: arzhang sample runs/vae-digits --count 64 --out drawn.png
+    Example: arzhang sample runs/cgan-digits --label 7 --count 16 --out sevens.png
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The folder that a training has left."""
-    count: int = 64
-    """How many pictures."""
+    count: int | None = None
+    """How many pictures, 64 by default; with several labels of each, 8 by default."""
     seed: int = 0
     """Of all of them."""
+    label: tuple[str, ...] = ()
+    """What is asked for: names or numbers of labels, or all; several at once as 2+5, a vector as .1,.7,..."""
+    truncation: float | None = None
+    """Bound of the latents of such a run: the smaller, the more typical and the less various are the pictures."""
     origin: Annotated[Literal["prior", "mixture"], tyro.conf.arg(name="from")] = "prior"
     """What latents are drawn from: the model's prior, or a mixture of Gaussians fitted to latents that were learnt."""
     components: int | None = None
@@ -261,13 +269,15 @@ class _Reconstruct:
 class _Interpolate:
     """Go from one picture to another through the latents of a run, and show what lies between them.
 
+    With a run that draws what it is asked for, go from one label to another.
+
     Example: arzhang interpolate runs/vae-digits 0 7 --path spherical --out way.png
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The folder that a training has left."""
     start: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
-    """A picture, or the number of one that the run has held out."""
+    """A picture, or the number of one that the run has held out; or a label."""
     end: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
     """Another."""
     steps: int = sample.STEPS
@@ -331,7 +341,7 @@ class _Evaluate:
     A set of pictures is a folder, a zip or tar archive, an .npy or .npz file, statistics that --save-stats wrote (or
     another program: mu and sigma), the folder of a run, which then translates what it held out, or data:NAME,
     data:NAME/train. A run alone is judged by its own targets; one that explains pictures by latents in nats, by its
-    reconstructions, and by as many samples.
+    reconstructions, and by as many samples; one that draws what it is asked for by whether a classifier agrees.
 
     Example: arzhang evaluate photos/ made/ --metrics fid kid is prd pr dc
     """
@@ -342,7 +352,7 @@ class _Evaluate:
     """What is judged."""
     metrics: tuple[str, ...] = ()
     """Which figures: see `arzhang list`. By default fid kid is prd pr dc; of pairs l1 psnr ssim; of what explains
-    pictures fid is prd pr dc ppl."""
+    pictures fid is prd pr dc ppl; of what draws what it is asked for fid is pr."""
     pairs: tyro.conf.FlagCreatePairsOff[bool] = False
     """Judge each picture by the one of the same name: the two folders are what was made, and what it should be."""
     direction: Literal["a-to-b", "b-to-a"] | None = None
@@ -355,7 +365,8 @@ class _Evaluate:
     importance: int | None = None
     """Samples of the latents for the likelihood of each picture, of a run that explains pictures; 5000 by default."""
     images: int | None = None
-    """Held-out pictures that such a run explains in nats: 1000 by default, or all of fewer."""
+    """Held-out pictures that such a run explains in nats, 1000 by default; or that a run draws which is asked, 10,000
+    by default; or all of fewer."""
     out: Path | None = None
     """A folder for report.html and report.json, with curves, nearest neighbours, the best and the worst."""
 
@@ -525,16 +536,21 @@ def _sample(arguments: Sequence[str]) -> int:
         raise MisuseError("The prior has its own components: leave --components out, or give --from mixture.")
     sampler, out = command.making.load(command.run)
     components = sample.COMPONENTS if command.components is None else command.components
+    asked = len(sampler.labels()) if "all" in command.label else len(command.label)
+    count = (8 if asked > 1 else 64) if command.count is None else command.count
+    total = count * max(asked, 1)
     sample.draw_files(
         sampler,
-        command.count,
+        count,
         out,
         seed=command.seed,
+        labels=command.label,
+        truncation=command.truncation,
         components=None if command.origin == "prior" else components,
         overwrite=command.making.overwrite,
-        track=partial(_track, description="Drawing", total=command.count),
+        track=partial(_track, description="Drawing", total=total),
     )
-    print(f"{command.count} drawn from the {command.origin} into {out}.")
+    print(f"{total} drawn from the {command.origin} into {out}.")
     return 0
 
 
@@ -583,8 +599,14 @@ def _evaluate(arguments: Sequence[str]) -> int:
         raise MisuseError("--direction is of a run that translates both ways, and none is judged here: leave it out.")
     alone = Path(command.real) if not command.fake and is_run(Path(command.real)) else None
     if alone and isinstance(restore.load(alone, device="cpu"), sample.Sampler):
+        if command.pairs or command.save_stats:
+            raise MisuseError("--pairs and --save-stats are of two sets of pictures: leave them out, or name two.")
+        if command.direction:
+            raise MisuseError(f"{command.real} translates nothing: leave --direction out.")
         chosen = any(each.startswith(("--features", "--weights")) for each in arguments)
-        return _explain(command, how if chosen else {**how, "features": explain.features_for(alone)})
+        how = how if chosen else {**how, "features": explain.features_for(alone)}
+        asked = hasattr(sample.load(alone, device="cpu").game, "conditions")
+        return (_agree if asked else _explain)(command, how)
     if not (command.importance is None and command.images is None):
         raise MisuseError(
             "--importance and --images are of a run that explains pictures by latents, such as a vae, judged alone: "
@@ -612,10 +634,6 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 
 def _explain(command: _Evaluate, how: Mapping[str, Any]) -> int:
-    if command.pairs or command.save_stats:
-        raise MisuseError("--pairs and --save-stats are of two sets of pictures: leave them out, or name two.")
-    if command.direction:
-        raise MisuseError(f"{command.real} explains pictures and translates none: leave --direction out.")
     with processes.joined(pick_device(command.look.device)):
         made = explain.explain(
             command.real,
@@ -640,6 +658,32 @@ def _explain(command: _Evaluate, how: Mapping[str, Any]) -> int:
         for remark in made.remarks:
             console.print(remark, markup=False)
         _print_facts(console, (*made.latents, *made.reconstructions, *made.samples), made.provenance)
+    if command.out:
+        page = report.write(made.report(title=Path(command.real).name), command.out)
+        print(page, file=sys.stderr if command.look.json else sys.stdout)
+    return 0
+
+
+def _agree(command: _Evaluate, how: Mapping[str, Any]) -> int:
+    if command.importance is not None:
+        raise MisuseError("--importance is of a run that explains pictures by latents, such as a vae: leave it out.")
+    with processes.joined(pick_device(command.look.device)):
+        made = agreement.agreement(
+            command.real, metrics=command.metrics or agreement.METRICS, count=command.images, **how
+        )
+        if processes.rank():
+            return 0
+    if command.look.json:
+        told = ("asked", "samples", "reference", "remarks", "provenance")
+        print(json.dumps(report.plain({name: getattr(made, name) for name in told})))
+    else:
+        console = Console()
+        if made.asked:
+            console.print(_figures(made.asked))
+        console.print(_side_by_side(samples=made.samples, **{"real pictures": made.reference}))
+        for remark in made.remarks:
+            console.print(remark, markup=False)
+        _print_facts(console, (*made.asked, *made.samples), made.provenance)
     if command.out:
         page = report.write(made.report(title=Path(command.real).name), command.out)
         print(page, file=sys.stderr if command.look.json else sys.stdout)

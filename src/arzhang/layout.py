@@ -128,12 +128,19 @@ def survey(root: Path, *, a: str | None = None, b: str | None = None) -> Layout:
     if not pairs:
         splits = {name: _single(folder) for name, folder in (_splits(root) or {"all": root}).items()}
         kind = "side-by-side" if _twice_as_wide([i.files[0] for s in splits.values() for i in s.items]) else "plain"
-    if not splits.keys() & {"train", "all"}:
-        raise ArzhangError(
-            f"{root} has a folder for {' and '.join(splits)} but none for training; "
-            f"put the training pictures into a folder named train beside it."
-        )
+    _require_training(root, splits)
     return Layout(root=root, kind=kind, splits=splits)
+
+
+def singles(root: Path) -> Layout:
+    """Find every picture by itself, whatever folders are called that are no splits.
+
+    Raises:
+        ArzhangError: A folder is missing, cannot be read or holds no pictures.
+    """
+    splits = {name: _single(folder) for name, folder in (_splits(root) or {"all": root}).items()}
+    _require_training(root, splits)
+    return Layout(root=root, kind="plain", splits=splits)
 
 
 def dataset_of(root: Path) -> Literal["paired", "derived"]:
@@ -223,6 +230,14 @@ def divide(layout: Layout, *, seed: int) -> Division:
         train=tuple(item for item in train if item not in kept_back),
         held_out=tuple(item for item in train if item in kept_back),
     )
+
+
+def _require_training(root: Path, splits: Mapping[str, Split]) -> None:
+    if not splits.keys() & {"train", "all"}:
+        raise ArzhangError(
+            f"{root} has a folder for {' and '.join(splits)} but none for training; "
+            f"put the training pictures into a folder named train beside it."
+        )
 
 
 def _sides_named(a: str | None, b: str | None) -> Sequence[tuple[str, str]]:

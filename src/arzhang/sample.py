@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from arzhang import checkpoint, evidence, images, rng
+from arzhang import checkpoint, evidence, images, plugins, rng
 from arzhang.checkpoint import Which
 from arzhang.distributions import GaussianMixture
 from arzhang.images import Picture
@@ -37,6 +37,8 @@ HELD_OUT = 16
 """Held-out pictures that are reconstructed where none are named."""
 SMALLEST = 64
 """Pixels to a side that a picture in a sheet should have; smaller ones are enlarged by a whole number."""
+WAYS = 4
+"""Latents from which a sheet goes from one label to another."""
 GAP = 2
 """Pixels between the pictures of a sheet."""
 Way = Literal["linear", "spherical"]
@@ -64,16 +66,18 @@ class Sampler:
             )
         self.game, self.run, self.device = game, run, device
 
-    def __call__(
-        self, count: int = 1, *, seed: int = 0, first: int = 0, prior: GaussianMixture | None = None
-    ) -> list[Image.Image]:
-        """Draw pictures, each a function of the seed and its number alone; see ``draw``."""
-        return [
-            images.to_pil(to_picture(one)) for one in self.draw(range(first, first + count), seed=seed, prior=prior)
-        ]
+    def __call__(self, count: int = 1, *, seed: int = 0, first: int = 0, **how: Any) -> list[Image.Image]:
+        """Draw pictures, each a function of the seed and its number alone; ``how`` is as in ``draw``."""
+        return [images.to_pil(to_picture(one)) for one in self.draw(range(first, first + count), seed=seed, **how)]
 
     def draw(
-        self, numbers: range, *, seed: int = 0, prior: GaussianMixture | None = None
+        self,
+        numbers: range,
+        *,
+        seed: int = 0,
+        prior: GaussianMixture | None = None,
+        label: str | int | Sequence[float] | Float[Tensor, " K"] | None = None,
+        truncation: float | None = None,
     ) -> Iterator[Float[Tensor, "C H W"]]:
         """Draw the pictures of some numbers; how many there are, and in which batches they are made, changes nothing.
 
@@ -81,18 +85,90 @@ class Sampler:
             numbers: Which of all the pictures of a seed.
             seed: Of all of them.
             prior: What latents are drawn from in the place of the model's own, such as ``mixture()``.
+            label: What is asked for, where the game draws what it is asked for; see ``condition``.
+            truncation: Bound of the latents of such a game; see its ``draw``.
 
         Raises:
-            MisuseError: There are none, or the game does not draw.
+            MisuseError: There are none, or the game does not draw, or not what it is asked for.
         """
         if not numbers:
             raise MisuseError(f"{max(0, len(numbers))} pictures cannot be drawn; ask for 1 or more.")
         self.needs("sample", "draw pictures")
         given: dict[str, Any] = {} if prior is None else {"prior": prior}
+        if truncation is not None:
+            self.needs("conditions", "bound its latents")
+            given["truncation"] = truncation
+            self.game.draw(0, truncation=truncation)
+        if prior is not None:
+            self.needs("encode", "encode pictures, so that its latents could come from elsewhere")
+        asked = self._asked(label)
         return itertools.chain.from_iterable(
-            self._computed(self.game.sample, len(part), seed=seed, first=part.start, step=part.step, **given)
+            self._computed(
+                self.game.sample,
+                len(part),
+                seed=seed,
+                first=part.start,
+                step=part.step,
+                **given,
+                **asked(part),
+            )
             for part in (numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH))
         )
+
+    def _asked(self, label: Any) -> Callable[[range], dict[str, Any]]:
+        """Return what gives the conditions of some numbers; what nobody draws is taken of held-out pictures in turn."""
+        if label is not None:
+            condition = self.condition(label)
+            return lambda numbers: {"condition": condition.expand(len(numbers), -1)}
+        if getattr(getattr(self.game, "config", None), "condition", "label") == "label":
+            return lambda _: {}
+        held_out = held_out_of(self)
+
+        def conditions(numbers: range) -> dict[str, Any]:
+            given = [held_out.example(number % len(held_out), None)["label"] for number in numbers]
+            return {"condition": self.game.conditions(torch.stack(given))}
+
+        return conditions
+
+    def labels(self) -> Sequence[str]:
+        """Return what labels are called: as the run's data calls them, or else by their numbers.
+
+        Raises:
+            MisuseError: The game does not draw what it is asked for.
+        """
+        self.needs("conditions", "draw what it is asked for")
+        numbers = tuple(map(str, range(self.game.labels)))
+        try:
+            found: Sequence[str] = getattr(held_out_of(self), "labels", numbers)
+        except ArzhangError:  # a run may have gone where its data has not
+            return numbers
+        return found if len(found) == len(numbers) and all(isinstance(each, str) for each in found) else numbers
+
+    def condition(self, label: str | int | Sequence[float] | Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """Return what a label stands for.
+
+        Args:
+            label: A name or a number; several with + between; or K numbers, in words with commas between.
+
+        Raises:
+            MisuseError: There is no such label, or there are several where pictures have one.
+        """
+        self.needs("conditions", "draw what it is asked for")
+        if not isinstance(label, str | int):
+            numbers = torch.as_tensor(label, dtype=torch.float32)
+        elif isinstance(label, str) and "," in label:
+            numbers = torch.tensor([_number(each) for each in label.split(",")])
+        else:
+            known, words = self.labels(), str(label).split("+")
+            if len(words) > 1 and self.game.config.condition == "label":
+                raise MisuseError(f"Pictures of this run have one label each, and {label} is {len(words)}: name one.")
+            places = [known.index(word) if word in known else _place(word, known) for word in words]
+            numbers = torch.zeros(len(known)).index_fill(0, torch.tensor(places), 1)
+        if numbers.shape != (self.game.labels,):
+            raise MisuseError(
+                f"{label} is {numbers.numel()} numbers, and what this run is asked for has {self.game.labels}."
+            )
+        return numbers
 
     def mixture(self, components: int = COMPONENTS) -> GaussianMixture:
         """Fit a mixture of full Gaussians to the latents of the training pictures, the aggregate posterior.
@@ -200,6 +276,29 @@ class Sampler:
         latents = torch.stack([ways[path](a, b, t) for t in torch.linspace(0, 1, steps).to(a)])
         return torch.cat([self._computed(self.game.decode, part) for part in latents.split(BATCH)])
 
+    def between_labels(
+        self, start: str, end: str, *, steps: int = STEPS, rows: int = 1, seed: int = 0
+    ) -> Float[Tensor, "{rows} {steps} C H W"]:
+        """Return pictures on the straight way from one condition to another, a row for each of some latents.
+
+        Args:
+            start: A label.
+            end: Another.
+            steps: How many pictures, both ends among them.
+            rows: How many latents, each of which stays the same on its way.
+            seed: Of the latents.
+
+        Raises:
+            MisuseError: There are fewer than two steps, there is no such label, or the game takes none.
+        """
+        a, b = self.condition(start), self.condition(end)
+        if steps < 2:
+            raise MisuseError(f"A way of {steps} steps does not lead from one label to another; give at least 2.")
+        way = [torch.lerp(a, b, t).expand(rows, -1) for t in torch.linspace(0, 1, steps)]
+        return torch.stack(
+            [self._computed(self.game.sample, rows, seed=seed, condition=condition) for condition in way], dim=1
+        )
+
     def needs(self, name: str, what: str) -> None:
         """Refuse a game that lacks a method, with which it would do ``what``.
 
@@ -209,7 +308,7 @@ class Sampler:
         if not hasattr(self.game, name):
             raise MisuseError(
                 f"{type(self.game).__name__} does not {what}: it has no {name!r}. Give the run of a model that does, "
-                "such as a vae."
+                f"such as a {'cgan' if name == 'conditions' else 'vae'}."
             )
 
     @torch.no_grad()
@@ -299,6 +398,8 @@ def draw_files(
     out: Path,
     *,
     seed: int = 0,
+    labels: Sequence[str] = (),
+    truncation: float | None = None,
     components: int | None = None,
     overwrite: bool = False,
     track: Track = iter,
@@ -307,9 +408,12 @@ def draw_files(
 
     Args:
         sampler: What draws.
-        count: How many.
-        out: A file, for a sheet, or a folder, in which pictures are named after their numbers.
+        count: How many; with labels, of each.
+        out: A file, for a sheet, in which each of several labels is a row and each column has the same latents; or a
+            folder, in which pictures are named after their labels, if any, and numbers.
         seed: Of all of them.
+        labels: What is asked for; ``all`` is every label.
+        truncation: Bound of the latents.
         components: Of the mixture that latents are drawn from, see `Sampler.mixture`; none for the model's prior.
         overwrite: Whether files that exist are replaced; it is refused otherwise.
         track: Hands items on while it shows progress.
@@ -321,11 +425,17 @@ def draw_files(
         MisuseError: There is nothing to draw, a file exists, or the folder holds other pictures.
         ArzhangError: They cannot be written.
     """
-    sampler.draw(range(count))
+    asked: Sequence[str | None] = [*sampler.labels()] if "all" in labels else [*labels] or [None]
+    for label in asked:
+        sampler.draw(range(count), label=label, truncation=truncation)
+    width = count if len(asked) > 1 else math.ceil(math.sqrt(count))
     if as_sheet := is_picture(out):
-        width = math.ceil(math.sqrt(count))
-        _check_sheet(sampler, width, math.ceil(count / width), out)
-    targets = [out] if as_sheet else [out / f"{number:0{max(5, len(str(count - 1)))}d}.png" for number in range(count)]
+        _check_sheet(sampler, width, math.ceil(count * len(asked) / width), out)
+    digits = max(5, len(str(count - 1)))
+    names = [
+        f"{'' if label is None else f'{label}-'}{number:0{digits}d}.png" for label in asked for number in range(count)
+    ]
+    targets = [out] if as_sheet else [out / name.replace("/", "_") for name in names]
     if out.is_dir() and (others := set(images.find(out)) - set(targets)):
         raise MisuseError(
             f"{out} holds other pictures already, such as {min(others).name}, with which samples would be mixed; give "
@@ -333,7 +443,11 @@ def draw_files(
         )
     _claim(targets, overwrite=overwrite)
     prior = None if components is None else sampler.mixture(components)
-    drawn = track(sampler.draw(range(count), seed=seed, prior=prior))
+    drawn = track(
+        itertools.chain.from_iterable(
+            sampler.draw(range(count), seed=seed, prior=prior, label=label, truncation=truncation) for label in asked
+        )
+    )
     if as_sheet:
         _write(sheet(torch.stack(list(drawn)).split(width)), out)
     else:
@@ -429,9 +543,12 @@ def interpolate_files(
 ) -> list[Path]:
     """Write the way from one picture to another: a sheet, between the two originals, or a folder of the steps.
 
+    Where the run draws what it is asked for, the way is from one label to another: a sheet has a row for each of some
+    latents, a folder the steps of the first.
+
     Args:
         sampler: What goes.
-        start: A file, or the number of a held-out picture.
+        start: A file, or the number of a held-out picture; or a label.
         end: Another.
         out: A file, or a folder, in which pictures are named after their step.
         steps: How many pictures, both ends among them.
@@ -445,13 +562,21 @@ def interpolate_files(
         MisuseError: The run does not encode, there are fewer than two steps, or a file exists.
         ArzhangError: A picture cannot be read, or files cannot be written.
     """
-    ends = [_one(sampler, name) for name in (start, end)]
-    pictures = [each.load() for each in ends]
-    way = sampler.between(pictures[0], pictures[1], steps=steps, path=path)
+    if hasattr(sampler.game, "conditions"):
+        if path != "linear":
+            raise MisuseError(f"Between labels the way is straight, and not {path}: leave --path out.")
+        ends: list[Given] = []
+        rows = [*sampler.between_labels(start, end, steps=steps, rows=WAYS if is_picture(out) else 1)]
+        way = rows[0]
+    else:
+        ends = [_one(sampler, name) for name in (start, end)]
+        first, last = (each.load() for each in ends)
+        way = sampler.between(first, last, steps=steps, path=path)
+        rows = [torch.cat([first[None], way, last[None]])]
     if is_picture(out):
         _claim([out], overwrite=overwrite, inputs=ends)
-        _check_sheet(sampler, steps + 2, 1, out)
-        _write(sheet([torch.cat([pictures[0][None], way, pictures[1][None]])]), out)
+        _check_sheet(sampler, len(rows[0]), len(rows), out)
+        _write(sheet(rows), out)
         return [out]
     targets = [out / f"{step:0{max(2, len(str(steps - 1)))}d}.png" for step in range(steps)]
     _claim(targets, overwrite=overwrite, inputs=ends)
@@ -486,6 +611,20 @@ def to_picture(image: Float[Tensor, "C H W"]) -> Picture:
         MisuseError: It has neither 1, 3 nor 4 channels.
     """
     return images.from_tensor(image[:3], alpha=image[3]) if len(image) == 4 else images.from_tensor(image)
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError as error:
+        raise MisuseError(f"{word!r} is no number, where a label is told in numbers with commas between.") from error
+
+
+def _place(word: str, known: Sequence[str]) -> int:
+    """Return the number of a label that is named by it."""
+    if word.isdecimal() and int(word) < len(known):
+        return int(word)
+    raise MisuseError(f"There is no label {word!r}{plugins.nearest(word, [*known])}")
 
 
 def _stacked(dataset: Dataset, indices: Iterable[int]) -> Float[Tensor, "N C H W"]:

@@ -302,6 +302,22 @@ class DiscriminatorConfig(Protocol):
 
 
 @runtime_checkable
+class ConditionalGeneratorConfig(Protocol):
+    """Builds a network from latents (B x D) and a condition (B x K) to pictures in [-1, 1]."""
+
+    def build(self, *, latents: int, labels: int, outputs: int, size: int) -> nn.Module:
+        """Make the network for these numbers of latents, of the condition, of channels, and pixels of each side."""
+
+
+@runtime_checkable
+class ConditionalDiscriminatorConfig(Protocol):
+    """Builds a network from pictures and a condition (B x K) to one logit each, positive for real and fitting."""
+
+    def build(self, *, inputs: int, labels: int, size: int) -> nn.Module:
+        """Make the network for these numbers of channels and of the condition, and pixels of each side."""
+
+
+@runtime_checkable
 class EncoderConfig(Protocol):
     """Builds a network from pictures (B x C x H x W) to features (B x D), which says how many: ``features``."""
 

@@ -6,9 +6,10 @@ from arzhang.data import (
     domains as domains,
     facade as facade,
     images as images,
+    labelled as labelled,
     mnist as mnist,
     paired as paired,
     unpaired as unpaired,
 )
 
-__all__ = ["derived", "digits", "domains", "facade", "images", "mnist", "paired", "unpaired"]
+__all__ = ["derived", "digits", "domains", "facade", "images", "labelled", "mnist", "paired", "unpaired"]

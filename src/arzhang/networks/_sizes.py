@@ -50,3 +50,24 @@ def descent(size: int, *, depth: int, kernel: int, stride: int, padding: int) ->
                 f"{layer + 1} of {depth} (kernel {kernel}, stride {stride}, padding {padding}); give a smaller depth."
             )
     return sizes
+
+
+def halved(size: int, *, depth: int) -> int:
+    """Return the pixels of a side that was halved so many times, with nothing left over.
+
+    Raises:
+        MisuseError: There is no layer, or something is left over.
+
+    Example:
+        >>> halved(28, depth=2)
+        7
+    """
+    if depth < 1:
+        raise MisuseError(f"The network has a depth of {depth}; give at least 1.")
+    if size < 1 or size % 2**depth:
+        raise MisuseError(
+            f"Sides of {size} pixels cannot be halved {depth} times: give --data.size and --model.size a multiple of "
+            f"{2**depth}, or the networks another depth."
+        )
+    side: int = size // 2**depth
+    return side

@@ -1,5 +1,7 @@
 """Recipes: one published or recommended result a file, a function that returns a complete Run."""
 
+from arzhang.recipes.cgan_digits import cgan_digits as cgan_digits
+from arzhang.recipes.cgan_mnist import cgan_mnist as cgan_mnist
 from arzhang.recipes.csvae_mnist import csvae_mnist as csvae_mnist
 from arzhang.recipes.cyclegan import cyclegan as cyclegan
 from arzhang.recipes.cyclegan_demo import cyclegan_demo as cyclegan_demo
@@ -14,6 +16,8 @@ from arzhang.recipes.vae_digits import vae_digits as vae_digits
 from arzhang.recipes.vae_mnist import vae_mnist as vae_mnist
 
 __all__ = [
+    "cgan_digits",
+    "cgan_mnist",
     "csvae_mnist",
     "cyclegan",
     "cyclegan_demo",

@@ -1,4 +1,4 @@
-"""By what a game is judged: translations by targets, exchanges by cycles, autoencoders by what they explain."""
+"""By what a game is judged: targets, cycles, what it explains, or what it draws when it is asked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from arzhang.report import autoencoding, exchange, translation
+from arzhang.report import asking, autoencoding, exchange, translation
 from arzhang.report._parts import Report
 from arzhang.types import Estimate, MisuseError, Splits
 
@@ -66,7 +66,7 @@ def judge(game: Any, splits: Splits) -> Judge:
     """Return what judges a game by what is held out.
 
     Raises:
-        MisuseError: The game neither translates nor reconstructs, or the examples are not what it learns from.
+        MisuseError: The game is for nothing that can be judged, or the examples are not what it learns from.
     """
     if hasattr(game, "directions"):
         return exchange.Judge.of(splits)
@@ -74,7 +74,9 @@ def judge(game: Any, splits: Splits) -> Judge:
         return translation.Judge.of(splits)
     if hasattr(game, "reconstruct"):
         return autoencoding.Judge.of(splits)
+    if hasattr(game, "conditions"):
+        return asking.Judge.of(game, splits)
     raise MisuseError(
-        f"{type(game).__name__} cannot be judged: it has neither translate(source) nor reconstruct(picture); give it "
-        "the one that it is for."
+        f"{type(game).__name__} cannot be judged: it has neither translate(source), nor reconstruct(picture), nor "
+        "conditions(label); give it the one that it is for."
     )
