@@ -87,8 +87,8 @@ def agreement(run: Path | str, *, metrics: Sequence[str] = METRICS, count: int |
     count = min(COUNT, most) if count is None else count
     if not 2 <= count <= most:
         raise MisuseError(
-            f"{count:,} pictures cannot be judged beside real ones: the run has {most:,} of these; give --images from 2 "
-            "to that."
+            f"{count:,} pictures cannot be judged beside real ones: the run has {most:,} of these; give --images from 2"
+            " to that."
         )
     extractor = options.features.build()
     sets = {
