@@ -41,13 +41,13 @@ def adversarial_loss(name: str) -> Adversarial:
     return found
 
 
-def check_penalty(loss: Adversarial, discriminator: nn.Module, *, name: str) -> None:
-    """Refuse a discriminator that sees a batch as a whole, where the loss penalises its slope at each picture.
+def check_penalty(discriminator: nn.Module, *, name: str) -> None:
+    """Refuse a discriminator that sees a batch as a whole, where its slope at each picture is penalised.
 
     Raises:
         MisuseError: It has batch norm.
     """
-    if loss.penalty and not apart(discriminator):
+    if not apart(discriminator):
         raise MisuseError(
             f"The gradient penalty of {name} is of each picture by itself; batch norm mixes them: "
             "choose --model.discriminator.norm instance (or none)."

@@ -19,9 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arzhang import plugins, rng
+from arzhang import rng
 from arzhang.losses._augmentation import Augmentation, augmented
 from arzhang.losses._r1 import r1
+from arzhang.models._refusals import adversarial_loss, check_penalty, check_weights
 from arzhang.networks import conditional_discriminator, conditional_generator
 from arzhang.types import (
     Batch,
@@ -77,22 +78,18 @@ class ConditionalGAN(nn.Module):
         super().__init__()
         self.config = config
         self.channels, self.size, self.labels = config.channels, config.size, config.labels
-        self.adversarial = plugins.find("losses", config.adversarial)
-        if not hasattr(self.adversarial, "discriminator"):
-            raise MisuseError(
-                f"{config.adversarial} compares pictures and does not judge logits: "
-                "choose --model.adversarial hinge, vanilla, minimax, lsgan or wgan-gp."
-            )
+        self.adversarial = adversarial_loss(config.adversarial)
+        check_weights(penalty=config.penalty, r1=config.r1)
         if min(config.channels, config.labels, config.latents) < 1:
             raise MisuseError(
                 f"A model with {config.latents} latents and {config.labels} labels, of pictures of {config.channels} "
                 "channels, cannot be: give at least 1 of each."
             )
-        if min(config.penalty, config.r1) < 0:
-            raise MisuseError(f"The weights are penalty={config.penalty} and r1={config.r1}; give none below 0.")
         parts = {"labels": config.labels, "size": config.size}
         self.generator = config.generator.build(latents=config.latents, outputs=config.channels, **parts)
         self.discriminator = config.discriminator.build(inputs=config.channels, **parts)
+        if self.adversarial.penalty or config.r1:
+            check_penalty(self.discriminator, name=config.adversarial if self.adversarial.penalty else "R1")
         self._looked = False
 
     def play(self, batch: Batch) -> Iterator[Move]:

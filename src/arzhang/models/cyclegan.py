@@ -144,7 +144,8 @@ class CycleGAN(nn.Module):
         self.pool_a, self.pool_b = Pool(config.pool), Pool(config.pool)
         self.multiple: int = getattr(self.a_to_b, "multiple", 1)
         self.least: int = getattr(self.a_to_b, "least", 1)
-        check_penalty(self.adversarial, self.discriminator_a, name=config.adversarial)
+        if self.adversarial.penalty:
+            check_penalty(self.discriminator_a, name=config.adversarial)
 
     def play(self, batch: Batch) -> Iterator[Move]:
         """Yield the generators' move, then the discriminators'.

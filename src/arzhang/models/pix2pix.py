@@ -69,7 +69,8 @@ class Pix2Pix(nn.Module):
         self.least: int = getattr(self.generator, "least", 1)
         seen = config.target_channels + (config.source_channels if config.conditional else 0)
         self.discriminator = config.discriminator.build(inputs=seen)
-        check_penalty(self.adversarial, self.discriminator, name=config.adversarial)
+        if self.adversarial.penalty:
+            check_penalty(self.discriminator, name=config.adversarial)
 
     def play(self, batch: Batch) -> Iterator[Move]:
         """Yield the discriminator's moves, then the generator's.
