@@ -1,9 +1,10 @@
 """One training step at 256 pixels, and what each measure that makes it faster is worth.
 
-    [BATCH=4] [SIZE=128] python benchmarks/train_step.py [--model cyclegan] [--json]
+    [BATCH=4] [SIZE=128] python benchmarks/train_step.py [--model cyclegan | cgan] [--json]
 
-The plain way is how such models are usually trained: eager float32, Adam in a loop over the tensors, memory given back
-to the system at every step, and, of a CycleGAN, a pass for each picture. Each variant adds one measure to the one
+A conditional GAN is that of MNIST: 28 pixels, batch 64. The plain way is how such models are usually trained: eager
+float32, Adam in a loop over the tensors, memory given back to the system at every step, and, of a CycleGAN or a
+conditional GAN, a pass for each picture or kind of picture. Each variant adds one measure to the one
 before it; those in brackets stand alone.
 """
 
@@ -18,8 +19,8 @@ import torch
 
 from arzhang import plugins
 from arzhang.allocator import keep_memory
-from arzhang.models import cyclegan
-from arzhang.networks import _layers, resnet
+from arzhang.models import cgan, cyclegan
+from arzhang.networks import _layers, conditional_generator, resnet
 from arzhang.rng import generator
 from arzhang.run import from_recipe
 from arzhang.train import begin, play, twin
@@ -30,12 +31,14 @@ try:
 except ModuleNotFoundError:  # as python -m benchmarks.train_step
     from benchmarks import _interleave
 
-BATCH, SIZE = int(os.environ.get("BATCH", "1")), int(os.environ.get("SIZE", "256"))
 CHOICE = argparse.ArgumentParser(add_help=False)
-CHOICE.add_argument("--model", choices=("pix2pix", "cyclegan"), default=os.environ.get("MODEL", "pix2pix"))
+CHOICE.add_argument("--model", choices=("pix2pix", "cyclegan", "cgan"), default=os.environ.get("MODEL", "pix2pix"))
 GIVEN, sys.argv[1:] = CHOICE.parse_known_args()
 os.environ["MODEL"] = GIVEN.model  # for the processes of the variants
-NAMES = {"pix2pix": ("source", "target"), "cyclegan": ("a", "b")}[GIVEN.model]
+NAMES = {"pix2pix": ("source", "target"), "cyclegan": ("a", "b"), "cgan": ("image",)}[GIVEN.model]
+RECIPE = {"cgan": "cgan-mnist"}.get(GIVEN.model, GIVEN.model)
+DEFAULTS = {"cgan": (64, 28)}.get(GIVEN.model, (1, 256))
+BATCH, SIZE = (int(os.environ.get(name, value)) for name, value in zip(("BATCH", "SIZE"), DEFAULTS, strict=True))
 
 
 def variant(
@@ -55,11 +58,11 @@ def variant(
     if not products:
         _layers.FEW = _layers.THIN = 0
     if not shared:
-        cyclegan._apart = lambda _: False  # noqa: SLF001
+        cyclegan.apart = cgan.apart = lambda _: False
     if not ordered:
-        resnet.LAYOUT = torch.contiguous_format
+        resnet.LAYOUT = conditional_generator.LAYOUT = torch.contiguous_format
     torch.manual_seed(0)
-    state = begin(from_recipe(GIVEN.model), torch.device("cpu"))
+    state = begin(from_recipe(RECIPE), torch.device("cpu"))
     if not fused:
         state.optimisers = {
             player: torch.optim.Adam(optimiser.param_groups[0]["params"], lr=2e-4, betas=(0.5, 0.999), foreach=False)
@@ -68,8 +71,10 @@ def variant(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     state.game.to(memory_format=layout)
     game = twin(state.game, compile=compiled)
-    pictures = 2 * torch.rand(2, BATCH, 3, SIZE, SIZE, generator=generator(0, "pictures")) - 1
-    batch = Batch({name: each.contiguous(memory_format=layout) for name, each in zip(NAMES, pictures, strict=True)})
+    shape = len(NAMES), BATCH, 1 if GIVEN.model == "cgan" else 3, SIZE, SIZE
+    pictures = 2 * torch.rand(shape, generator=generator(0, "pictures")) - 1
+    named = {name: each.contiguous(memory_format=layout) for name, each in zip(NAMES, pictures, strict=True)}
+    batch = Batch({**named, "label": torch.arange(BATCH) % 10} if GIVEN.model == "cgan" else named)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
     def step() -> float:
@@ -81,13 +86,13 @@ def variant(
     return step
 
 
-OF_CYCLEGAN = {"+ shared passes": {"shared": True}, "+ channels last in generators": {"ordered": True}}
+OF_SEVERAL = {"+ shared passes": {"shared": True}, "+ channels last in generators": {"ordered": True}}
 MEASURES = {
     "plain": {},
     "+ memory kept": {"kept": True},
     "+ fused Adam": {"fused": True},
     "+ products (float32)": {"products": True},
-    **(OF_CYCLEGAN if GIVEN.model == "cyclegan" else {}),
+    **({} if GIVEN.model == "pix2pix" else OF_SEVERAL),
     "+ bfloat16": {"precision": "bfloat16"},
 }
 SO_FAR = {

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from arzhang import rng
 from arzhang.losses._augmentation import Augmentation, augmented
 from arzhang.losses._r1 import r1
-from arzhang.models._refusals import adversarial_loss, check_penalty, check_weights
+from arzhang.models._refusals import adversarial_loss, apart, check_penalty, check_weights
 from arzhang.networks import conditional_discriminator, conditional_generator
 from arzhang.types import (
     Batch,
@@ -228,8 +228,11 @@ class ConditionalGAN(nn.Module):
         return label.to(torch.promote_types(label.dtype, torch.float32))
 
     def _discriminate(self, real: Tensor, fake: Tensor, condition: Tensor) -> Move:
-        both = self._judge(torch.cat([real, fake]), torch.cat([condition, condition]))
-        loss = self.adversarial.discriminator(*both.chunk(2))
+        if apart(self.discriminator):
+            both = self._judge(torch.cat([real, fake]), torch.cat([condition, condition])).chunk(2)
+        else:
+            both = self._judge(real, condition), self._judge(fake, condition)
+        loss = self.adversarial.discriminator(*both)
         terms = {"d": loss.detach() / 2}
         critic = partial(self._logits, condition=condition)
         if self.adversarial.penalty:

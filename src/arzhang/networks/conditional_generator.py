@@ -13,6 +13,9 @@ from arzhang.networks._residual import widths
 from arzhang.networks._sizes import halved
 from arzhang.types import MisuseError
 
+LAYOUT = torch.channels_last
+"""Of the maps in memory, in which transposed convolutions are fastest."""
+
 
 @final
 class ConditionalNorm(nn.Module):
@@ -55,6 +58,7 @@ class Generator(nn.Module):
     def forward(self, latents: Float[Tensor, "B D"], condition: Float[Tensor, "B K"]) -> Float[Tensor, "B C H W"]:
         """Return pictures in [-1, 1]."""
         features: Tensor = self.start(torch.cat([latents, condition], 1)).unflatten(1, (-1, self.side, self.side))
+        features = features.contiguous(memory_format=LAYOUT)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             normal = norm(features, condition) if isinstance(norm, ConditionalNorm) else norm(features)
             features = layer(normal.relu())
