@@ -1,9 +1,11 @@
 """Training: what it leaves behind, what it refuses, and what it says when something is wrong."""
 
+import functools
 import io
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -60,6 +62,19 @@ def go(run, out, **options):
     said = io.StringIO()
     train(run, out=out, console=Console(file=said, width=1000), **options)
     return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """Train a run the first time that it is asked for, and copy its folder to where it is to be."""
+
+    @functools.cache
+    def trained(run):
+        folder = tmp_path_factory.mktemp("once")
+        go(run, folder)
+        return folder
+
+    return lambda run, out: shutil.copytree(trained(run), out, dirs_exist_ok=True)
 
 
 def log(folder):
@@ -141,8 +156,9 @@ def test_epochs_give_the_length_and_batches_span_them(tmp_path):
     assert listing(tmp_path)[-1] == 3  # 2 epochs of 4 examples in batches of 3, rounded up
 
 
-def test_the_order_of_the_data_and_the_dropout_depend_on_the_seed(tmp_path):
-    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+def test_the_order_of_the_data_and_the_dropout_depend_on_the_seed(once, tmp_path):
+    once(small(), tmp_path / "one")
+    for name, seed in (("same", 0), ("other", 1)):
         torch.rand(3)  # what the caller drew does not matter
         go(small(seed=seed), tmp_path / name)
     assert weights(tmp_path / "one") == weights(tmp_path / "same") != weights(tmp_path / "other")
@@ -236,7 +252,7 @@ def test_a_folder_becomes_a_function_from_picture_to_picture(tmp_path):
     assert arzhang.load(folder)(picture).size == (50, 40)
 
 
-def test_it_trains_in_a_thread(tmp_path):
+def test_it_trains_in_a_thread(once, tmp_path):
     failures = []
 
     def work():
@@ -249,15 +265,15 @@ def test_it_trains_in_a_thread(tmp_path):
     thread.start()
     thread.join(60)
     assert not failures
-    go(small(), tmp_path / "plain")
+    once(small(), tmp_path / "plain")
     assert weights(tmp_path / "threaded") == weights(tmp_path / "plain")
 
 
 # Going on, and beginning from elsewhere
 
 
-def test_another_configuration_is_refused_and_the_key_named(tmp_path):
-    go(small(), tmp_path)
+def test_another_configuration_is_refused_and_the_key_named(once, tmp_path):
+    once(small(), tmp_path)
     before = weights(tmp_path), (tmp_path / "config.json").read_bytes()
     for changes, said in (
         ({"seed": 1}, r"its seed is 0, not 1\. Give --out .* with --init"),
@@ -269,8 +285,8 @@ def test_another_configuration_is_refused_and_the_key_named(tmp_path):
     assert before == (weights(tmp_path), (tmp_path / "config.json").read_bytes())
 
 
-def test_keys_that_change_nothing_learnt_may_differ(tmp_path):
-    go(small(), tmp_path)
+def test_keys_that_change_nothing_learnt_may_differ(once, tmp_path):
+    once(small(), tmp_path)
     before = weights(tmp_path)
     said = go(small(keep=1, log_every=3, judge_every=5, checkpoint_every=3), tmp_path)
     assert "finished, with 4 steps" in said
@@ -293,10 +309,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, text):
     assert (tmp_path / "config.json").read_text() == text
 
 
-def test_a_finished_run_with_a_constant_rate_can_be_extended(tmp_path):
-    go(small(steps=2), tmp_path / "extended")
+def test_a_finished_run_with_a_constant_rate_can_be_extended(once, tmp_path):
+    once(small(steps=2), tmp_path / "extended")
     go(small(steps=6), tmp_path / "extended")
-    go(small(steps=6), tmp_path / "straight")
+    once(small(steps=6), tmp_path / "straight")
     assert weights(tmp_path / "extended") == weights(tmp_path / "straight")
 
 
@@ -307,8 +323,8 @@ def test_a_run_whose_rate_depends_on_its_length_cannot_be_extended(tmp_path):
         go(small(steps=6, optimiser=adam), tmp_path)
 
 
-def test_a_new_run_starts_from_the_weights_of_another(tmp_path):
-    go(small(), tmp_path / "old")
+def test_a_new_run_starts_from_the_weights_of_another(once, tmp_path):
+    once(small(), tmp_path / "old")
     frozen = small(optimiser=Adam(rate=0.0), ema=0.5, seed=7, data=facade.Config(size=32, count=3, held_out=1))
     go(frozen, tmp_path / "new", init=tmp_path / "old")
     old, new, average = (
@@ -325,8 +341,8 @@ def test_a_new_run_starts_from_the_weights_of_another(tmp_path):
     assert arzhang.load(tmp_path / "old")(picture) == arzhang.load(tmp_path / "new")(picture)
 
 
-def test_weights_of_other_shapes_are_refused_in_a_sentence(tmp_path):
-    go(small(), tmp_path / "old")
+def test_weights_of_other_shapes_are_refused_in_a_sentence(once, tmp_path):
+    once(small(), tmp_path / "old")
     other = small(model={"generator": unet.Config(depth=5, width=3)})
     with pytest.raises(MisuseError) as caught:
         go(other, tmp_path / "new", init=tmp_path / "old")
@@ -334,9 +350,9 @@ def test_weights_of_other_shapes_are_refused_in_a_sentence(tmp_path):
     assert len(str(caught.value)) < 300
 
 
-def test_a_run_that_exists_did_not_start_from_another(tmp_path):
-    go(small(), tmp_path / "old")
-    go(small(steps=2), tmp_path / "new")
+def test_a_run_that_exists_did_not_start_from_another(once, tmp_path):
+    once(small(), tmp_path / "old")
+    once(small(steps=2), tmp_path / "new")
     for init in ("old", "nowhere"):
         with pytest.raises(MisuseError, match=rf"new holds a run that started from fresh weights, not from .*{init}"):
             go(small(), tmp_path / "new", init=tmp_path / init)
@@ -346,15 +362,15 @@ def test_a_run_that_exists_did_not_start_from_another(tmp_path):
     assert listing(tmp_path / "third")[-1] == 4
 
 
-def test_a_damaged_checkpoint_to_start_from_is_named(tmp_path):
-    go(small(), tmp_path / "old")
+def test_a_damaged_checkpoint_to_start_from_is_named(once, tmp_path):
+    once(small(), tmp_path / "old")
     (tmp_path / "old/checkpoints/00000004/model.safetensors").unlink()
     with pytest.warns(UserWarning, match="00000004 is damaged: .* Starting from the one before"):
         go(small(), tmp_path / "new", init=tmp_path / "old")
 
 
-def test_a_finished_run_that_is_asked_for_fewer_steps_stays_as_it_is(tmp_path):
-    go(small(), tmp_path)
+def test_a_finished_run_that_is_asked_for_fewer_steps_stays_as_it_is(once, tmp_path):
+    once(small(), tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     assert "finished, with 4 steps" in go(small(steps=2), tmp_path)
     assert (tmp_path / "config.json").read_bytes() == before
@@ -366,8 +382,8 @@ def test_a_missing_run_to_start_from_is_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("tail", ['{"step": 4, "d": 0.', "\0\0\0\n", "12\n", '{"step": 400}\n', '{"other": 1}\n', "\n"])
-def test_the_log_is_cut_back_to_the_step(tmp_path, tail):
-    go(small(steps=2), tmp_path)
+def test_the_log_is_cut_back_to_the_step(once, tmp_path, tail):
+    once(small(steps=2), tmp_path)
     before = log(tmp_path)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write(tail)
@@ -380,8 +396,8 @@ def test_the_log_is_cut_back_to_the_step(tmp_path, tail):
 
 
 @pytest.mark.parametrize("log_every", [1, 50])
-def test_a_loss_that_is_no_number_stops_the_run_and_spoils_nothing(tmp_path, log_every):
-    go(small(steps=2), tmp_path)
+def test_a_loss_that_is_no_number_stops_the_run_and_spoils_nothing(once, tmp_path, log_every):
+    once(small(steps=2), tmp_path)
     learnt = weights(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"rate": 0.0002', '"rate": 1e+30'))
@@ -440,14 +456,16 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path, judge_every, said
     ],
     ids=["checkpoint", "log", "report", "samples"],
 )
-def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(tmp_path, largest_file, every, limit, said):
+def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(
+    once, tmp_path, largest_file, every, limit, said
+):
     full = tmp_path / "full"
-    go(small(steps=2), full)
+    once(small(steps=2), full)
     with largest_file(limit), pytest.raises(ArzhangError, match=said):
         go(small(steps=40, **every), full)
     assert listing(full) == [2]
     go(small(steps=6), full)
-    go(small(steps=6), tmp_path / "roomy")
+    once(small(steps=6), tmp_path / "roomy")
     assert weights(full) == weights(tmp_path / "roomy")
 
 
@@ -615,8 +633,8 @@ def test_the_data_of_a_recipe_is_changed_by_a_folder_or_by_keys(tmp_path):
     assert config.read(tmp_path / "same")["data"] == {"kind": "data.facade", "size": 32, "count": 2, "held_out": 1}
 
 
-def test_a_run_says_whose_weights_it_started_from(tmp_path):
-    go(small(), tmp_path / "first")
+def test_a_run_says_whose_weights_it_started_from(once, tmp_path):
+    once(small(), tmp_path / "first")
     go(small(seed=1), tmp_path / "second", init=tmp_path / "first")
     provenance = json.loads((tmp_path / "second/report.json").read_text())["provenance"]
     assert provenance["started from"] == f"{tmp_path / 'first'}, step 4"
