@@ -35,7 +35,7 @@ PARSERS = {
     "study": cli._parse_study,
     "list": partial(cli._parse, cli._List, name="list"),
 }
-TINY = "--steps 2 --data.size 32 --data.held-out 2 --model.generator.depth 3 --model.generator.width 4"
+TINY = "--steps 2 --data.size 32 --data.count 4 --data.held-out 2 --model.generator.depth 3 --model.generator.width 4"
 
 
 def blocks(page, language):
