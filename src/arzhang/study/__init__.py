@@ -5,6 +5,12 @@ with ``rows()``, plain dictionaries for the table and JSON (those of the same ke
 where they have it), ``figures()``, matplotlib figures by name, drawn when they are asked for, and a ``caption``.
 """
 
-from arzhang.study import discrete as discrete, divergences as divergences, estimators as estimators, lambda_ as lambda_
+from arzhang.study import (
+    discrete as discrete,
+    divergences as divergences,
+    estimators as estimators,
+    lambda_ as lambda_,
+    transposed as transposed,
+)
 
-__all__ = ["discrete", "divergences", "estimators", "lambda_"]
+__all__ = ["discrete", "divergences", "estimators", "lambda_", "transposed"]
