@@ -241,8 +241,8 @@ def run(config: Config, *, track: Callable[[Sequence[Any]], Iterable[Any]] = ite
 
 
 def _grid(ax: Any, cells: Int64[Tensor, "S S"], corner: tuple[float, float], **options: Any) -> None:
-    sides = torch.arange(len(cells) + 1)
-    ax.pcolormesh(corner[0] + sides, corner[1] + sides, cells, vmin=0, edgecolors="white", linewidth=1.2, **options)
+    across, down = ([start + side for side in range(len(cells) + 1)] for start in corner)
+    ax.pcolormesh(across, down, cells.numpy(), vmin=0, edgecolors="white", linewidth=1.2, **options)
 
 
 def _frame(ax: Any, left: float, top: float) -> None:
