@@ -1,5 +1,6 @@
 """What README and docs say is so: links lead somewhere, commands parse, flags exist, the plug-in of the page runs."""
 
+import json
 import re
 import shlex
 from dataclasses import fields
@@ -21,6 +22,14 @@ PAGES = {
         ROOT / "CHANGELOG.md",
         *sorted(ROOT.glob("docs/**/*.md")),
     ]
+}
+PAGES |= {
+    str(path.relative_to(ROOT)): "\n\n".join(
+        "".join(cell["source"])
+        for cell in json.loads(path.read_text("utf-8"))["cells"]
+        if cell["cell_type"] == "markdown"
+    )
+    for path in sorted(ROOT.glob("notebooks/*.ipynb"))
 }
 PARSERS = {
     "train": partial(cli._parse_run, cli._Train),
