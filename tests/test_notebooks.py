@@ -30,6 +30,7 @@ def test_a_notebook_runs_in_a_fresh_kernel(name, tmp_path, monkeypatch):
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(path).resolve()) for path in paths if path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = of(name)
     (parameters,) = (cell for cell in coded(notebook) if "parameters" in cell.metadata.get("tags", ()))
     parameters.source = QUICK

@@ -395,7 +395,7 @@ def test_help_is_about_the_laboratory(arzhang, name):
 
 def test_list_names_estimators_divergences_and_laboratories(arzhang):
     rooms = json.loads(arzhang("list", "--json").out)
-    assert {"estimators", "divergences", "discrete", "lambda"} <= rooms["study"].keys()
+    assert {"estimators", "divergences", "discrete", "lambda", "transposed"} <= rooms["study"].keys()
     assert "measure-valued" in rooms["estimators"]
     assert "cauchy-schwarz" in rooms["divergences"]
 
