@@ -5,12 +5,13 @@ From pairs (x, y) the generator learns y from x while the discriminator learns t
     G* = arg min_G max_D  E log D(x, y) + E log(1 - D(x, G(x, z))) + lambda E |y - G(x, z)|_1        (eq. 4)
 
 L1 fixes what the picture shows, and alone leaves it blurred where several answers are right; the discriminator, which
-sees patches, makes it commit itself. The noise z is the dropout inside the generator, drawn at test time as well.
+sees patches, makes it commit itself. The noise z is the dropout inside the generator, drawn at test time as well; on
+request also Gaussian planes beside the source, which the authors found to be ignored (section 3.2.1).
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -36,7 +37,7 @@ class Config:
     target_channels: int = 3
     """Channels of what it is translated into."""
     adversarial: str = "vanilla"
-    """The adversarial loss: vanilla, minimax, lsgan, hinge or wgan-gp."""
+    """The adversarial loss: vanilla, minimax, lsgan, hinge or wgan-gp; none, and there is no discriminator."""
     l1: float = 100.0
     """Weight of the mean absolute error (lambda)."""
     l2: float = 0.0
@@ -45,6 +46,8 @@ class Config:
     """Weight of the gradient penalty, where the adversarial loss has one."""
     conditional: bool = True
     """Whether the discriminator sees the source as well."""
+    noise: int = 0
+    """Planes of Gaussian noise that the generator sees beside the source; the paper has none, and dropout instead."""
 
     def build(self) -> "Pix2Pix":
         """Make the game, with fresh networks."""
@@ -62,26 +65,38 @@ class Pix2Pix(nn.Module):
         self.config = config
         check_weights(l1=config.l1, l2=config.l2, penalty=config.penalty)
         check_channels(config.source_channels, config.target_channels)
-        self.adversarial = adversarial_loss(config.adversarial)
-        self.generator = config.generator.build(inputs=config.source_channels, outputs=config.target_channels)
+        self.adversarial = None if config.adversarial == "none" else adversarial_loss(config.adversarial)
+        if not (self.adversarial or config.l1 or config.l2):
+            raise MisuseError(
+                "Without an adversary, l1 and l2 there is nothing to learn from: give one of --model.l1 and --model.l2."
+            )
+        if config.noise < 0:
+            raise MisuseError(f"There are {config.noise} planes of noise: give --model.noise 0 or more.")
+        inputs = config.source_channels + config.noise
+        self.generator = config.generator.build(inputs=inputs, outputs=config.target_channels)
         self.source_channels, self.target_channels = config.source_channels, config.target_channels
         self.multiple: int = getattr(self.generator, "multiple", 1)
         self.least: int = getattr(self.generator, "least", 1)
+        if not self.adversarial:
+            self.players = {"generator": ("generator",)}
+            self.verdict = None  # type: ignore[method-assign, assignment]
+            return
         seen = config.target_channels + (config.source_channels if config.conditional else 0)
         self.discriminator = config.discriminator.build(inputs=seen)
         if self.adversarial.penalty:
             check_penalty(self.discriminator, name=config.adversarial)
 
     def play(self, batch: Batch) -> Iterator[Move]:
-        """Yield the discriminator's moves, then the generator's.
+        """Yield the discriminator's moves, if there is one, then the generator's.
 
         Raises:
             MisuseError: The pictures have other numbers of channels than the networks.
         """
         check_pictures(batch, channels={"source": self.source_channels, "target": self.target_channels})
-        fake = self.generator(batch.source)
-        for _ in range(self.adversarial.critic_moves):
-            yield self._discriminate(batch, fake.detach())
+        fake = self._generated(batch.source, noisy=True)
+        if self.adversarial:
+            for _ in range(self.adversarial.critic_moves):
+                yield self._discriminate(batch, fake.detach())
         yield self._generate(batch, fake)
 
     @torch.no_grad()
@@ -92,17 +107,24 @@ class Pix2Pix(nn.Module):
 
         Args:
             source: The pictures.
-            noise: Seed of the dropout, which is the z of the paper; without one it is off.
+            noise: Seed of the dropout, which is the z of the paper, and of the planes of noise; without one dropout
+                is off, and the planes are their mean, 0.
         """
         with inference.own_statistics(self.generator), inference.dropout(self.generator, seed=noise):
-            translated: Tensor = self.generator(source)
-        return translated
+            return self._generated(source, noisy=noise is not None)
 
     @torch.no_grad()
     def verdict(self, source: Float[Tensor, "B C H W"], picture: Float[Tensor, "B Co H W"]) -> Float[Tensor, "B 1 h w"]:
         """Return what the discriminator thinks of each patch: 1 real, 0 made."""
         with inference.own_statistics(self.discriminator):
             return torch.sigmoid(self._judge(source, picture))
+
+    def _generated(self, source: Tensor, *, noisy: bool) -> Tensor:
+        if self.config.noise:
+            planes = source.new_zeros(len(source), self.config.noise, *source.shape[2:])
+            source = torch.cat([source, planes.normal_() if noisy else planes], 1)
+        generated: Tensor = self.generator(source)
+        return generated
 
     def _judge(self, source: Tensor, picture: Tensor) -> Tensor:
         logits: Tensor = self.discriminator(torch.cat([source, picture], 1) if self.config.conditional else picture)
@@ -121,11 +143,10 @@ class Pix2Pix(nn.Module):
         return Move(player="discriminator", loss=loss, terms=terms)
 
     def _generate(self, batch: Batch, fake: Tensor) -> Move:
-        adversarial = self.adversarial.generator(self._judge(batch.source, fake))
         absolute, squared = l1(fake, batch.target), l2(fake, batch.target)
-        return Move(
-            player="generator",
-            loss=adversarial + self.config.l1 * absolute + self.config.l2 * squared,
-            terms={"g": adversarial.detach(), "l1": absolute.detach()}
-            | ({"l2": squared.detach()} if self.config.l2 else {}),
-        )
+        loss = self.config.l1 * absolute + self.config.l2 * squared
+        terms = {"l1": absolute.detach()} | ({"l2": squared.detach()} if self.config.l2 else {})
+        if self.adversarial:
+            adversarial = self.adversarial.generator(self._judge(batch.source, fake))
+            loss, terms = adversarial + loss, {"g": adversarial.detach(), **terms}
+        return Move(player="generator", loss=loss, terms=terms)

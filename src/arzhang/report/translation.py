@@ -214,7 +214,7 @@ class Judgement:
             ("The worst", "The pairs with the greatest error.", order[::-1][:shown]),
         ):
             yield Panel(title=title, caption=caption, columns=columns, rows=tuple(map(self._row, chosen)))
-        if hasattr(self.game, "verdict"):
+        if getattr(self.game, "verdict", None):  # which a game without a discriminator has not
             yield self._verdicts([order[0], order[middle], order[-1]])
         yield from self._noises(order[middle])
 
@@ -256,7 +256,7 @@ class Judgement:
         ]
         yield Panel(
             title="One input under eight noise seeds",
-            caption=f"{self.judge.names[index]}, with dropout drawn from eight seeds. Mean pairwise distance: "
+            caption=f"{self.judge.names[index]}, its noise drawn from eight seeds. Mean pairwise distance: "
             f"{distances.mean():.4f} (L1, {UNIT}); 0 would mean that the noise is ignored.",
             columns=("", "", "", ""),
             rows=tuple(rows),
