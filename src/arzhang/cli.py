@@ -1,6 +1,7 @@
 """The command line: words to functions, errors to sentences, and nothing else."""
 
 import argparse
+import inspect
 import io
 import itertools
 import json
@@ -424,7 +425,7 @@ class _Study:
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the rows as JSON; figures are then drawn only where --out is given."""
     out: Path | None = None
-    """A folder for the figures, as PNG; studies/NAME by default."""
+    """A folder for the figures, as PNG, and for what is trained; studies/NAME by default."""
     plugin: tuple[str, ...] = ()
     """Modules of your own that are laboratories."""
 
@@ -793,14 +794,15 @@ def _study(arguments: Sequence[str]) -> int:
     laboratory = plugins.find("study", command.name)
     if command.out and command.out.exists() and not command.out.is_dir():
         raise MisuseError(f"{command.out} is a file; give --out a folder.")
-    result = laboratory.run(command.laboratory, track=partial(_track, description="Studying"))
+    folder = command.out or Path("studies", command.name)
+    keeping = {"folder": folder} if "folder" in inspect.signature(laboratory.run).parameters else {}
+    result = laboratory.run(command.laboratory, track=partial(_track, description="Studying"), **keeping)
     if command.json:
         print(json.dumps(report.plain(result.rows())))
     else:
         _print_rows(result.rows())
         Console().print(result.caption, markup=False, style="dim")
     if command.out or not command.json:
-        folder = command.out or Path("studies", command.name)
         for name, figure in result.figures().items():
             print(_drawn(figure, folder / f"{name}.png"), file=sys.stderr if command.json else sys.stdout)
     return 0

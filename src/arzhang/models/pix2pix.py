@@ -11,7 +11,7 @@ request also Gaussian planes beside the source, which the authors found to be ig
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from arzhang import inference
 from arzhang.losses import l1, l2
 from arzhang.models._refusals import adversarial_loss, check_channels, check_penalty, check_pictures, check_weights
 from arzhang.networks import patchgan, unet
-from arzhang.types import Batch, DiscriminatorConfig, GeneratorConfig, Move
+from arzhang.types import Batch, DiscriminatorConfig, GeneratorConfig, MisuseError, Move
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
