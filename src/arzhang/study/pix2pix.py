@@ -1,8 +1,8 @@
 r"""The parts of Pix2Pix: which loss, which generator, which patch and which noise make its pictures what they are.
 
-Every combination is an ordinary run: the same pairs, steps and seeds, judged on the same held-out pairs, each translated
-with its noise drawn, as in the paper. Of pictures y in [-1, 1] with C channels, H rows and W columns the gradient energy
-is
+Every combination is an ordinary run: the same pairs, steps and seeds, judged on the same held-out pairs, which are
+translated with noise drawn, as in the paper. Of a picture y in [-1, 1] with C channels, H rows and W columns the
+gradient energy is
 
     E(y) = 1 / (C (H - 1) W) sum (y[c, i + 1, j] - y[c, i, j])^2 + 1 / (C H (W - 1)) sum (y[c, i, j + 1] - y[c, i, j])^2
 
@@ -50,8 +50,13 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "noise": ("none", "dropout", "z"),
 }
 """The parts, and in which order each of them is told."""
-QUANTITIES: Mapping[str, float] = {"l1": 0.0, "fd": 0.0, "energy": 1.0, "diversity": math.inf}
-"""What is measured, and what would be best."""
+QUANTITIES = {
+    "l1": "l1",
+    "fd": "fd",
+    "energy": "|energy - 1|",
+    "diversity": "-diversity",
+}
+"""What is measured, and of what the best has least."""
 WEIGHT = 100.0
 """Of L1 and of L2, where there is one."""
 DRAWS = 4
@@ -237,7 +242,7 @@ class Result:
         groups = {f"the {part}": cells for part, cells in self.config.groups().items()}
         if self.config.cross:
             groups = {"all combinations": self.config.cells()}
-        made = [self._row(title, cell) for title, cells in groups.items() for cell in cells]
+        made = [row for title, cells in groups.items() for row in self._table(title, cells)]
         return made + [self._winner(title, cells, name) for title, cells in groups.items() for name in QUANTITIES]
 
     @property
@@ -267,13 +272,17 @@ class Result:
     def _any(self) -> Measured:
         return next(iter(self.found.values()))[0]
 
-    def _row(self, title: str, cell: Cell) -> dict[str, Any]:
-        row: dict[str, Any] = {"table": title, **{part: getattr(cell, part) for part in ORDER}}
-        for name in QUANTITIES:
-            value, interval = self._figure(cell, name)
-            low, high = interval or (None, None)
-            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        return row
+    def _table(self, title: str, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
+        differing = _differing(cells)
+        same = ", ".join(f"{part} {getattr(cells[0], part)}" for part in ORDER if part not in differing)
+        for cell in cells:
+            row: dict[str, Any] = {"table": f"{title}, with {same}" if same else title}
+            row |= {part: getattr(cell, part) for part in differing}
+            for name in QUANTITIES:
+                value, interval = self._figure(cell, name)
+                low, high = interval or (None, None)
+                row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+            yield row
 
     def _figure(self, cell: Cell, name: str) -> tuple[float, tuple[float, float] | None]:
         """Return a quantity of a combination with its interval: over seeds, or of the one training over pairs."""
@@ -283,41 +292,43 @@ class Result:
             return _over_seeds(values)
         if name == "fd":
             return found[0].fd.value, found[0].fd.interval
-        return float(values[0]), _percentiles(_resampled(found[0].ratios[name], self.config.seed))
+        drawn = _resampled(found[0].ratios[name], self.config.seed)
+        return float(values[0]), None if drawn is None else _percentiles(drawn)
 
     def _winner(self, title: str, cells: Sequence[Cell], name: str) -> dict[str, Any]:
         """Return the best by one quantity, the next, and whether the interval of their difference leaves out 0."""
-        best = QUANTITIES[name]
-        off = [-value if math.isinf(best) else abs(value - best) for value in (self._figure(c, name)[0] for c in cells)]
-        first, second = sorted(range(len(cells)), key=off.__getitem__)[:2]
-        interval = self._difference(cells[first], cells[second], name)
-        differing = [part for part in ORDER if len({getattr(cell, part) for cell in cells}) > 1]
-        names = [", ".join(str(getattr(cells[i], part) or "-") for part in differing) for i in (first, second)]
+        first, second = sorted(cells, key=lambda cell: _loss(name, self._figure(cell, name)[0]))[:2]
+        difference, interval = self._difference(first, second, name)
+        low, high = interval or (None, None)
+        names = [", ".join(str(getattr(cell, part) or "-") for part in _differing(cells)) for cell in (first, second)]
         return {
-            "table": "best and next",
+            "table": "the best, the next, and by how much the best is less",
             "of": title,
-            "by": {"l1": "least l1", "fd": "least fd", "energy": "energy nearest to 1"}.get(name, "most diversity"),
+            "by": QUANTITIES[name],
             "best": names[0],
             "next": names[1],
-            "difference": self._figure(cells[first], name)[0] - self._figure(cells[second], name)[0],
-            "low": interval[0] if interval else None,
-            "high": interval[1] if interval else None,
+            "difference": difference,
+            "low": low,
+            "high": high,
             "told_apart": "open" if interval is None or interval[0] <= 0 <= interval[1] else "yes",
         }
 
-    def _difference(self, one: Cell, other: Cell, name: str) -> tuple[float, float] | None:
-        first, second = self.found[one], self.found[other]
-        if len(first) > 1:
-            values = [_value(a, name) - _value(b, name) for a, b in zip(first, second, strict=True)]
-            return _over_seeds(torch.tensor(values, dtype=torch.float64))[1]
+    def _difference(self, one: Cell, other: Cell, name: str) -> tuple[float, tuple[float, float] | None]:
+        """Return how much more one combination loses by a quantity than another, with the interval."""
+        found = list(zip(self.found[one], self.found[other], strict=True))
+        values = [_loss(name, _value(a, name)) - _loss(name, _value(b, name)) for a, b in found]
+        if len(found) > 1:
+            return _over_seeds(torch.tensor(values, dtype=torch.float64))
+        ((first, second),) = found
         if name == "fd":
-            ends = first[0].fd.interval, second[0].fd.interval
-            if not all(ends):
-                return None
-            (low, high), (low_of_other, high_of_other) = ends  # type: ignore[misc]
-            return low - high_of_other, high - low_of_other  # wider than need be: the two share the truth
-        draws = [_resampled(each[0].ratios[name], self.config.seed) for each in (first, second)]
-        return None if draws[0] is None or draws[1] is None else _percentiles(draws[0] - draws[1])
+            if not (first.fd.interval and second.fd.interval):
+                return values[0], None
+            (low, high), (other_low, other_high) = first.fd.interval, second.fd.interval
+            return values[0], (low - other_high, high - other_low)  # wider than need be: the two share the truth
+        draws = [_resampled(each.ratios[name], self.config.seed) for each in (first, second)]
+        if draws[0] is None or draws[1] is None:
+            return values[0], None
+        return values[0], _percentiles(_loss(name, draws[0]) - _loss(name, draws[1]))
 
     def _drawn(self, part: str, cells: Sequence[Cell]) -> Any:
         columns: list[tuple[str, list[Tensor]]] = [("input", [source for source, _ in self.pairs])]
@@ -431,6 +442,20 @@ def gradient_energy(pictures: Float[Tensor, "N C H W"]) -> Float[Tensor, " N"]:
     return wide.diff(dim=2).square().mean((1, 2, 3)) + wide.diff(dim=3).square().mean((1, 2, 3))
 
 
+def _loss(name: str, value: Any) -> Any:
+    """Return what the best has least of."""
+    match name:
+        case "energy":
+            return abs(value - 1)
+        case "diversity":
+            return -value
+    return value
+
+
+def _differing(cells: Sequence[Cell]) -> list[str]:
+    return [part for part in ORDER if len({getattr(cell, part) for cell in cells}) > 1]
+
+
 def _cell(values: Mapping[str, str]) -> Cell:
     patch = values["patch"] if "gan" in values["loss"] else None
     return Cell(loss=values["loss"], generator=values["generator"], patch=patch, noise=values["noise"])
@@ -458,13 +483,11 @@ def _resampled(ratio: Float[Tensor, "2 N"], seed: int) -> Float[Tensor, " R"] | 
     if n < 2:
         return None
     drawn = torch.randint(n, (RESAMPLED, n), generator=rng.generator(seed, "study", "resampled"))
-    above, below = ratio[:, drawn].sum(2)
+    above, below = ratio[:, drawn].sum(2).unbind()
     return above / below
 
 
-def _percentiles(values: Float[Tensor, " R"] | None) -> tuple[float, float] | None:
-    if values is None:
-        return None
+def _percentiles(values: Float[Tensor, " R"]) -> tuple[float, float]:
     low, high = values.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
     return low, high
 
