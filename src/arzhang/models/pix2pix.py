@@ -131,6 +131,7 @@ class Pix2Pix(nn.Module):
         return logits.float()  # losses are float32 under autocast, too
 
     def _discriminate(self, batch: Batch, fake: Tensor) -> Move:
+        assert self.adversarial
         loss = self.adversarial.discriminator(self._judge(batch.source, batch.target), self._judge(batch.source, fake))
         terms = {"d": loss.detach() / 2}
         if self.adversarial.penalty:
