@@ -385,7 +385,7 @@ def test_an_interruption_is_clean(arzhang, monkeypatch):
     assert (said.status, said.out, said.err) == (130, "", "arzhang: stopped.\n")
 
 
-@pytest.mark.parametrize("name", ["estimators", "divergences", "discrete", "lambda"])
+@pytest.mark.parametrize("name", ["estimators", "divergences", "discrete", "lambda", "transposed"])
 def test_help_is_about_the_laboratory(arzhang, name):
     said = arzhang("study", name, "--help")
     assert (said.status, said.err) == (0, "")
