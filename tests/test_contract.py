@@ -425,7 +425,7 @@ def test_workers_load_what_one_process_does(build, thing):
 
 # Losses of the first three rounds, as first measured: the one line that a new model brings.
 GOLDEN = {
-    "cgan": [1.78641, 0.0275792, 1.7408612, -0.1728465, 1.8463522, -0.4642557],
+    "cgan": [2.0034707, 0.0313894, 1.859899, 0.014123, 1.8149352, -0.0886313],
     "cyclegan": [16.993046, 0.9524524, 17.315119, 0.8057492, 16.652416, 0.671735],
     "iwae": [2128.6807, 2130.708, 2130.2246],
     "pix2pix": [0.6969355, 47.93711, 0.6940107, 52.85817, 0.6941267, 50.2071],

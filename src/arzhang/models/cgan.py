@@ -45,7 +45,7 @@ class Config:
     discriminator: ConditionalDiscriminatorConfig = conditional_discriminator.Config()
     """The network from picture and condition to a logit."""
     condition: Condition = "label"
-    """What pictures come with: label, one of so many; labels, some of them; or vector, numbers of a length about 1."""
+    """What pictures come with: label, one of so many; labels, some of them; or vector, any numbers."""
     labels: int = 10
     """How many labels there are, or numbers in the vector (K)."""
     latents: int = 64

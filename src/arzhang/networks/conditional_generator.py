@@ -45,24 +45,19 @@ class Generator(nn.Module):
     """A linear layer that sees latents and condition, transposed convolutions, and a convolution.
 
     Args:
-        embedding: From a condition to as many numbers as there are latents, and of their size, so that it is heard.
-        start: From both to the small map.
+        start: From latents and condition to the small map.
         norms: Before each of the layers.
         layers: What doubles the map, and the last convolution.
         side: Of the small map, in pixels.
     """
 
-    def __init__(
-        self, embedding: nn.Linear, start: nn.Linear, norms: nn.ModuleList, layers: nn.ModuleList, *, side: int
-    ) -> None:
+    def __init__(self, start: nn.Linear, norms: nn.ModuleList, layers: nn.ModuleList, *, side: int) -> None:
         super().__init__()
-        self.embedding, self.start = embedding, start
-        self.norms, self.layers, self.side = norms, layers, side
+        self.start, self.norms, self.layers, self.side = start, norms, layers, side
 
     def forward(self, latents: Float[Tensor, "B D"], condition: Float[Tensor, "B K"]) -> Float[Tensor, "B C H W"]:
         """Return pictures in [-1, 1]."""
-        seen = torch.cat([latents, self.embedding(condition)], 1)
-        features: Tensor = self.start(seen).unflatten(1, (-1, self.side, self.side))
+        features: Tensor = self.start(torch.cat([latents, condition], 1)).unflatten(1, (-1, self.side, self.side))
         features = features.contiguous(memory_format=LAYOUT)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             normal = norm(features, condition) if isinstance(norm, ConditionalNorm) else norm(features)
@@ -108,11 +103,8 @@ class Config:
             ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(channels)
         ]
         layers.append(nn.Conv2d(channels[-1], outputs, 3, padding=1))
-        embedding = nn.Linear(labels, latents, bias=False)
-        nn.init.normal_(embedding.weight)
         network = Generator(
-            embedding,
-            nn.Linear(2 * latents, channels[0] * side**2),
+            nn.Linear(latents + labels, channels[0] * side**2),
             nn.ModuleList(self._norm(each, labels) for each in channels),
             nn.ModuleList(layers),
             side=side,
