@@ -462,6 +462,8 @@ def _inspect(arguments: Sequence[str]) -> int:
         if key.endswith("channels")
     }
     sizes = {name: (command.run.batch, count, size, size) for name, count in channels.items()}
+    if asked := getattr(model, "condition", None):
+        sizes["label"] = (command.run.batch,) if asked == "label" else (command.run.batch, model.labels)
     made = summary.summarise(command.run, sizes=sizes)
     if command.json:
         print(json.dumps(asdict(made), indent=2))

@@ -95,10 +95,9 @@ def summarise(run: Run, *, sizes: Mapping[str, tuple[int, ...]]) -> Summary:
         def note(module: nn.Module, _: Any, output: Tensor) -> None:
             if not inside:
                 outputs.setdefault(network, tuple(output.shape))
-            elif network not in outputs and not list(module.children()) and (count := _count(module)):
-                seen[network].append(
-                    Layer(name=inside, kind=type(module).__name__, output=tuple(output.shape), parameters=count)
-                )
+            elif network not in outputs and _is_layer(module) and (count := _count(module)):
+                kind = type(module).__name__.removeprefix("Parametrized")
+                seen[network].append(Layer(name=inside, kind=kind, output=tuple(output.shape), parameters=count))
 
         module.register_forward_hook(note)
 
@@ -144,6 +143,10 @@ def _bytes(tensors: Iterable[Tensor], *, but: Iterable[Tensor]) -> int:
     given = {tensor.untyped_storage()._cdata for tensor in but}  # noqa: SLF001
     sizes = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}  # noqa: SLF001
     return sum(size for storage, size in sizes.items() if storage not in given)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return {name for name, _ in module.named_children()} <= {"parametrizations"}  # such as a spectral norm
 
 
 def _count(module: nn.Module) -> int:
