@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from arzhang import evidence, images
-from arzhang.evaluate import OF_SETS, How, estimates_in, gathered, measured, metric, provenance_of
+from arzhang.evaluate import OF_SETS, How, estimates_in, features_for, gathered, measured, metric, provenance_of
 from arzhang.inference import computing, pick_device
 from arzhang.report import Panel, Report, Row, evaluation
 from arzhang.sample import Sampler, load, samples_of
@@ -67,7 +67,7 @@ def agreement(run: Path | str, *, metrics: Sequence[str] = METRICS, count: int |
         run: The folder of a run.
         metrics: Of sets of pictures, their names long or short.
         count: How many are drawn.
-        how: What differs from the defaults of `arzhang.evaluate.How`.
+        how: What differs from the defaults of `arzhang.evaluate.How`; features are LeNet's, where pictures are grey.
 
     Raises:
         MisuseError: The run is not asked, a metric is unknown or not of sets, or there are too few real pictures.
@@ -78,7 +78,7 @@ def agreement(run: Path | str, *, metrics: Sequence[str] = METRICS, count: int |
         Traceback (most recent call last):
         arzhang.types.MisuseError: nowhere holds no run: it has no config.json. Give the folder of a training.
     """
-    options = How(**how)
+    options = How(**{"features": features_for(run), **how})
     sampler = load(run, device=options.device)
     sampler.needs("conditions", "draw what it is asked for")
     files = [metric(name, asks=OF_SETS) for name in metrics]
@@ -145,10 +145,10 @@ def _agreed(
     labels = sampler.labels()
     if sampler.game.config.condition != "label":
         return (), ("What was asked for is not one label each, so that no classifier can agree.",)
-    seen = torch.cat([*_classified(sampler, extractor, count, how)])
-    if not len(seen):
-        return (), (f"{extractor.name} knows other labels than the run's {len(labels)}, so that it cannot agree.",)
-    asked = torch.arange(count) % len(labels)
+    batches = [*_classified(sampler, extractor, count, how)]
+    if not batches:
+        return (), (f"{extractor.name} is no classifier of the run's {len(labels)} labels, and cannot agree.",)
+    seen, asked = torch.cat(batches), torch.arange(count) % len(labels)
     right = (seen == asked).double()
     of_each = [(right[asked == label].mean().item(), label) for label in range(min(len(labels), count))]
     worst = labels[min(of_each)[1]]

@@ -47,6 +47,7 @@ from arzhang.evaluate import (
     compare,
     evaluate,
     evaluate_pairs,
+    features_for,
     is_run,
     metric,
     report_of,
@@ -607,7 +608,7 @@ def _evaluate(arguments: Sequence[str]) -> int:
         if command.direction:
             raise MisuseError(f"{command.real} translates nothing: leave --direction out.")
         chosen = any(each.startswith(("--features", "--weights")) for each in arguments)
-        how = how if chosen else {**how, "features": explain.features_for(alone)}
+        how = how if chosen else {**how, "features": features_for(alone)}
         asked = hasattr(sample.load(alone, device="cpu").game, "conditions")
         return (_agree if asked else _explain)(command, how)
     if not (command.importance is None and command.images is None):

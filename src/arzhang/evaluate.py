@@ -23,12 +23,12 @@ from torch import Tensor
 
 from arzhang import config, evidence, images, moments, plugins, rng
 from arzhang.evidence import Evidence
-from arzhang.features import inception
+from arzhang.features import inception, lenet
 from arzhang.images import Picture
 from arzhang.inference import Precision, pick_device
 from arzhang.moments import Moments
 from arzhang.report import Curve, Panel, Report, Row, evaluation
-from arzhang.sample import reconstructions_of, samples_of
+from arzhang.sample import load as drawing, reconstructions_of, samples_of
 from arzhang.translate import Translator, load
 from arzhang.types import ArzhangError, Dataset, Estimate, Extractor, ExtractorConfig, MisuseError
 
@@ -525,6 +525,11 @@ def estimates_in(result: Any) -> list[Estimate]:
     if isinstance(result, Estimate):
         return [result]
     return [value for each in fields(result) if isinstance(value := getattr(result, each.name), Estimate)]
+
+
+def features_for(run: Path | str) -> ExtractorConfig:
+    """Return what pictures of a run are looked at through, unless others are asked for: LeNet where they are grey."""
+    return lenet.Config() if getattr(drawing(run, device="cpu").game, "channels", 3) == 1 else inception.Config()
 
 
 def look(place: str, extractor: Extractor, how: How) -> Seen:

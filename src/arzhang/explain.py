@@ -14,14 +14,13 @@ from torch.distributions import Distribution
 
 from arzhang import evidence, plugins, processes, rng
 from arzhang.allocator import keep_memory
-from arzhang.evaluate import How, Seen, estimates_in, gathered, measured, metric, provenance_of
-from arzhang.features import inception, lenet
+from arzhang.evaluate import How, Seen, estimates_in, features_for, gathered, measured, metric, provenance_of
 from arzhang.inference import computing
 from arzhang.objectives import Report as Taken, Variational, importance_weighted
 from arzhang.report import Curve, Report, explanation
 from arzhang.run import Run
 from arzhang.sample import Sampler, load, reconstructions_of, samples_of
-from arzhang.types import Dataset, Estimate, Estimated, Extractor, ExtractorConfig, MisuseError
+from arzhang.types import Dataset, Estimate, Estimated, Extractor, MisuseError
 
 METRICS = ("fid", "is", "prd", "pr", "dc", "ppl")
 """What is told of the pictures, unless other metrics are asked for."""
@@ -101,11 +100,6 @@ class Explanation:
             curves=self.curves,
             provenance=self.provenance,
         )
-
-
-def features_for(run: Path | str) -> ExtractorConfig:
-    """Return what pictures of a run are looked at through, unless others are asked for: LeNet where they are grey."""
-    return lenet.Config() if getattr(load(run, device="cpu").game, "channels", 3) == 1 else inception.Config()
 
 
 def explain(
