@@ -1,5 +1,6 @@
 """Judging a run that draws what it is asked for: by whether a classifier agrees, and beside real pictures."""
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from arzhang import evidence, images
@@ -30,7 +31,8 @@ class Agreement:
     """What a run is worth that draws what it is asked for.
 
     Args:
-        asked: How often the classifier agrees: over all, and of the label with which it does least.
+        asked: How often the classifier agrees: over all; of the label with which it does least; and with the labels of
+            real pictures, above which nothing is to be expected.
         reference: What metrics say of real pictures of the training, beside held-out ones.
         samples: What they say of as many that were drawn, beside the same.
         remarks: Sentences that a reader has to know.
@@ -107,7 +109,7 @@ def agreement(run: Path | str, *, metrics: Sequence[str] = METRICS, count: int |
         )
         for name in ("training", "samples")
     }
-    asked, remarks = _agreed(sampler, extractor, count, options)
+    asked, remarks = _agreed(sampler, extractor, _Some(splits.held_out, count), options)
     return Agreement(
         asked=asked,
         reference=told["training"],
@@ -139,45 +141,52 @@ class _Some:
 
 
 def _agreed(
-    sampler: Sampler, extractor: Extractor, count: int, how: How
+    sampler: Sampler, extractor: Extractor, held_out: Dataset, how: How
 ) -> tuple[tuple[Estimate, ...], tuple[str, ...]]:
     """Return how often the classifier sees what was asked for, and what to know of that."""
-    labels = sampler.labels()
+    labels, count = sampler.labels(), len(held_out)
     if sampler.game.config.condition != "label":
         return (), ("What was asked for is not one label each, so that no classifier can agree.",)
-    batches = [*_classified(sampler, extractor, count, how)]
-    if not batches:
+    known = {"count": count, "labels": len(labels)}
+    seen = _classified(sampler.draw(range(count), seed=how.seed), extractor, how, **known)
+    if not len(seen):
         return (), (f"{extractor.name} is no classifier of the run's {len(labels)} labels, and cannot agree.",)
-    seen, asked = torch.cat(batches), torch.arange(count) % len(labels)
+    asked = torch.arange(count) % len(labels)
     right = (seen == asked).double()
     of_each = [(right[asked == label].mean().item(), label) for label in range(min(len(labels), count))]
     worst = labels[min(of_each)[1]]
     missing = [labels[label] for label in range(len(labels)) if not (seen == label).any()]
+    real = _classified((held_out.example(index, None)["image"] for index in range(count)), extractor, how, **known)
+    truth = torch.stack([held_out.example(index, None)["label"] for index in range(count)])
     figures = (
         _share("agreement", right),
-        _named(_share("agreement", right[asked == min(of_each)[1]]), f"agreement, of {worst}, the least"),
+        _share(f"agreement, of {worst}, the least", right[asked == min(of_each)[1]]),
+        _share("agreement of real pictures", (real == truth).double()),
     )
     remarks = (
-        f"Agreement is how often {extractor.name}, which has seen real pictures only, sees what was asked for.",
+        f"Agreement is how often {extractor.name}, which has learnt from real pictures, sees what was asked for.",
         f"No picture was taken for {', '.join(missing)}." if missing else "Every label was seen among the pictures.",
     )
     return figures, remarks
 
 
-def _classified(sampler: Sampler, extractor: Extractor, count: int, how: How) -> Iterator[Int64[Tensor, " B"]]:
-    """Yield the labels that the classifier sees, of each batch of pictures; none where it has others."""
+def _classified(
+    pictures: Iterator[Float[Tensor, "C H W"]], extractor: Extractor, how: How, *, count: int, labels: int
+) -> Int64[Tensor, " N"]:
+    """Return the labels that the classifier sees; none where it has others."""
     device = pick_device(how.device)
     network: Any = extractor
     network.to(device)
-    drawn = sampler.draw(range(count), seed=how.seed)
-    for start in how.track(range(0, count, how.batch)):
-        rgb = [images.to_rgb(images.from_tensor(next(drawn)[:3])) for _ in range(min(how.batch, count - start))]
+    found: list[Tensor] = []
+    for _ in how.track(range(0, count, how.batch)):
+        rgb = [images.to_rgb(images.from_tensor(each[:3])) for each in itertools.islice(pictures, how.batch)]
         prepared = torch.stack([extractor.prepare(each) for each in rgb]).to(device)
         with torch.no_grad(), computing(how.precision, device) as autocast, autocast:
-            found = extractor(prepared)
-        if "logits" not in found or found["logits"].shape[1] != sampler.game.labels:
-            return
-        yield found["logits"].argmax(1).cpu()
+            told = extractor(prepared)
+        if "logits" not in told or told["logits"].shape[1] != labels:
+            return torch.empty(0, dtype=torch.int64)
+        found.append(told["logits"].argmax(1).cpu())
+    return torch.cat(found)
 
 
 def _share(name: str, right: Tensor) -> Estimate:

@@ -462,9 +462,10 @@ def _inspect(arguments: Sequence[str]) -> int:
         for key, value in config.to_dict(model).items()
         if key.endswith("channels")
     }
-    sizes = {name: (command.run.batch, count, size, size) for name, count in channels.items()}
+    batch = command.run.batch
+    sizes: dict[str, tuple[int, ...]] = {name: (batch, count, size, size) for name, count in channels.items()}
     if asked := getattr(model, "condition", None):
-        sizes["label"] = (command.run.batch,) if asked == "label" else (command.run.batch, model.labels)
+        sizes["label"] = (batch,) if asked == "label" else (batch, model.labels)
     made = summary.summarise(command.run, sizes=sizes)
     if command.json:
         print(json.dumps(asdict(made), indent=2))
@@ -479,7 +480,7 @@ def _inspect(arguments: Sequence[str]) -> int:
             table.caption += f"; each output sees {network.receptive_field} x {network.receptive_field} pixels"
         console.print(table)
     console.print(
-        f"A training step at batch {command.run.batch} needs about {made.memory / 1e9:.1f} GB: "
+        f"A training step at batch {batch} needs about {made.memory / 1e9:.1f} GB: "
         "weights, gradients, moments and activations."
     )
     return 0
