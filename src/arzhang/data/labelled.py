@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -104,14 +105,13 @@ def _by_folder(names: Sequence[str], root: Path) -> tuple[list[Tensor], list[str
 
 def _by_table(names: Sequence[str], table: Path, root: Path) -> tuple[list[Tensor], list[str]]:
     titles, rows = _read(table)
-    if twice := sorted({name for name in names if names.count(name) > 1} if len({*names}) < len(names) else {}):
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ArzhangError(
             f"{_some(twice)} {'is' if len(twice) == 1 else 'are'} in several of the train, val and test folders of "
             f"{root}, and {table} would not tell them apart: give pictures names of their own."
         )
     folders = [root, *(path for path in root.iterdir() if path.is_dir())]
     if absent := [name for name in {*rows} - {*names} if not any((each / name).is_file() for each in folders)]:
-        absent.sort()
         raise ArzhangError(
             f"{table} names {_some(absent)}, which {'is' if len(absent) == 1 else 'are'} not in {root} (or its train "
             "and val folders): take the lines out, or write the paths below that folder."
@@ -174,4 +174,4 @@ def _number(cell: str, name: str, table: Path) -> float:
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
+    return f"{', '.join(sorted(names)[:3])}{more}"
