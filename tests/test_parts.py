@@ -1,6 +1,5 @@
 """The laboratory of the parts of Pix2Pix: what it trains, what it measures, and what of Pix2Pix it needs."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -220,6 +219,14 @@ def test_the_best_and_the_next_are_compared_pair_by_pair():
     assert made["-diversity"]["told_apart"] == "open"
 
 
+def test_crossed_rows_are_of_one_table():
+    made = result([0.0, 0.01, -0.02])
+    rows = replace(made, config=replace(made.config, cross=True)).rows()
+    crossed = [row for row in rows if row["table"] == "all combinations, with generator unet, noise none"]
+    assert [(row["loss"], row["patch"]) for row in crossed] == [("l1", None), ("l2", None), ("gan", "16")]
+    assert {row["of"] for row in rows if "of" in row} == {"all combinations"}
+
+
 def test_several_seeds_are_told_with_students_interval_over_them():
     made = result([0.0, 0.0], seeds=3, n=10)
     row = made.rows()[0]
@@ -286,14 +293,6 @@ def test_the_command_prints_its_tables_and_leaves_triptychs(arzhang, facades, ke
     assert "Without an adversary no patch is judged (-)" in words
     for name in ("loss", "noise"):
         assert (kept / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_crossed_rows_are_of_one_table(arzhang, facades, kept):
-    asked = ["--cross", "--losses", "l1", "l1+cgan", "--generators", "unet", "--patches", "16", "--noise", "dropout"]
-    asked += ["--size", 32, "--width", 4, "--steps", 2, "--device", "cpu", "--data.direction", "b-to-a"]
-    said = arzhang("study", "pix2pix", *asked, "--data.root", facades, "--out", kept, "--json")
-    rows = [row for row in json.loads(said.out) if row["table"].startswith("all combinations")]
-    assert [(row["loss"], row["patch"]) for row in rows] == [("l1", None), ("l1+cgan", "16")]
 
 
 @pytest.mark.parametrize(

@@ -385,7 +385,7 @@ def test_an_interruption_is_clean(arzhang, monkeypatch):
     assert (said.status, said.out, said.err) == (130, "", "arzhang: stopped.\n")
 
 
-@pytest.mark.parametrize("name", ["estimators", "divergences", "discrete", "lambda", "transposed"])
+@pytest.mark.parametrize("name", ["estimators", "divergences", "discrete", "lambda", "pix2pix", "transposed"])
 def test_help_is_about_the_laboratory(arzhang, name):
     said = arzhang("study", name, "--help")
     assert (said.status, said.err) == (0, "")
@@ -395,7 +395,7 @@ def test_help_is_about_the_laboratory(arzhang, name):
 
 def test_list_names_estimators_divergences_and_laboratories(arzhang):
     rooms = json.loads(arzhang("list", "--json").out)
-    assert {"estimators", "divergences", "discrete", "lambda", "transposed"} <= rooms["study"].keys()
+    assert {"estimators", "divergences", "discrete", "lambda", "pix2pix", "transposed"} <= rooms["study"].keys()
     assert "measure-valued" in rooms["estimators"]
     assert "cauchy-schwarz" in rooms["divergences"]
 
