@@ -169,7 +169,8 @@ def test_gradient_energy_is_the_mean_square_of_what_neighbours_differ_by():
 
 def result(offsets, *, n=400, spread=0.02, seeds=1):
     """What is told where errors, and energies as shares, lie so far above 0.2 and 1."""
-    made = Config(losses=("l1", "l2", "gan")[: len(offsets)], generators=("unet",), noise=("none",), seeds=seeds)
+    parts = {"generators": ("unet",), "patches": ("16",), "noise": ("none",)}
+    made = Config(losses=("l1", "l2", "gan")[: len(offsets)], **parts, seeds=seeds)
     found = {}
     common = torch.randn(n, generator=torch.Generator().manual_seed(0)).double() * 0.05
     for number, (cell, offset) in enumerate(zip(made.cells(), offsets, strict=True)):
