@@ -28,7 +28,7 @@ from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
-from arzhang import checkpoint, images, plugins, rng
+from arzhang import checkpoint, images, layout, plugins, rng
 from arzhang.metrics import fid
 from arzhang.models import pix2pix as model
 from arzhang.networks import imagegan, patchgan, pixelgan, unet
@@ -127,7 +127,8 @@ class Config:
         """Refuse what cannot be compared.
 
         Raises:
-            MisuseError: A part has no value, nothing differs, or a number is out of its range.
+            MisuseError: A part has no value, nothing differs, a number is out of its range, or pictures are no pairs.
+            ArzhangError: The pairs cannot be read.
         """
         if self.size < 32 or self.size & (self.size - 1):
             raise MisuseError(f"size is {self.size}, and should be a power of 2, such as 32, 64 or 128.")
@@ -141,6 +142,11 @@ class Config:
             )
         if len(self.cells()) < 2:
             raise MisuseError("There is one combination only, and nothing to compare: give --losses l1 l1+cgan.")
+        if self.data_root and layout.dataset_of(self.data_root) != "paired":
+            raise MisuseError(
+                f"{self.data_root} holds single pictures, and Pix2Pix learns from pairs: give --data.root a folder of "
+                "pairs."
+            )
 
     def parts(self) -> dict[str, tuple[str, ...]]:
         """Return the values of each part, those first from which the others differ."""
@@ -292,8 +298,7 @@ class Result:
             return _over_seeds(values)
         if name == "fd":
             return found[0].fd.value, found[0].fd.interval
-        drawn = _resampled(found[0].ratios[name], self.config.seed)
-        return float(values[0]), None if drawn is None else _percentiles(drawn)
+        return float(values[0]), _percentiles(_resampled(found[0].ratios[name], self.config.seed))
 
     def _winner(self, title: str, cells: Sequence[Cell], name: str) -> dict[str, Any]:
         """Return the best by one quantity, the next, and whether the interval of their difference leaves out 0."""
@@ -325,10 +330,8 @@ class Result:
                 return values[0], None
             (low, high), (other_low, other_high) = first.fd.interval, second.fd.interval
             return values[0], (low - other_high, high - other_low)  # wider than need be: the two share the truth
-        draws = [_resampled(each.ratios[name], self.config.seed) for each in (first, second)]
-        if draws[0] is None or draws[1] is None:
-            return values[0], None
-        return values[0], _percentiles(_loss(name, draws[0]) - _loss(name, draws[1]))
+        draws = [_loss(name, _resampled(each.ratios[name], self.config.seed)) for each in (first, second)]
+        return values[0], _percentiles(draws[0] - draws[1])
 
     def _drawn(self, part: str, cells: Sequence[Cell]) -> Any:
         columns: list[tuple[str, list[Tensor]]] = [("input", [source for source, _ in self.pairs])]
@@ -364,8 +367,12 @@ def run(config: Config, *, folder: Path, track: Callable[[Sequence[Any]], Iterab
         ArzhangError: The data or the weights of features cannot be read.
     """
     config.check()
-    given = {"weights": config.weights} if config.weights else {}
-    extractor: Extractor = plugins.find("features", config.features).Config(**given).build()
+    features = plugins.find("features", config.features).Config()
+    if config.weights:
+        if not hasattr(features, "weights"):
+            raise MisuseError(f"{config.features} has no weights: leave --weights out.")
+        features = replace(features, weights=config.weights)
+    extractor: Extractor = features.build()
     seeds = range(config.seed, config.seed + config.seeds)
     held_out = {seed: config.run(config.cells()[0], seed).data.build(seed=seed).held_out for seed in seeds}
     truths = {seed: _Truth.of(dataset, extractor) for seed, dataset in held_out.items()}
@@ -395,10 +402,10 @@ class _Truth:
     @classmethod
     def of(cls, dataset: Dataset, extractor: Extractor) -> "_Truth":
         examples = [dataset.example(index, None) for index in range(len(dataset))]
-        if not {"source", "target"} <= examples[0].keys():
+        if len(examples) < 2:
             raise MisuseError(
-                f"The examples of this data have {' and '.join(examples[0])}, and Pix2Pix learns from pairs: give "
-                "--data.root a folder of pairs."
+                f"{len(examples)} pair is held out, and a Fréchet distance is between two at least: put more into val, "
+                "or give 20 pairs or more, of which a tenth is held out."
             )
         sources, targets = (torch.stack([each[name] for each in examples]) for name in ("source", "target"))
         return cls(sources=sources, targets=targets, features=_features(targets, extractor))
@@ -477,11 +484,9 @@ def _value(measured: Measured, name: str) -> float:
     return float(above.sum() / below.sum())
 
 
-def _resampled(ratio: Float[Tensor, "2 N"], seed: int) -> Float[Tensor, " R"] | None:
-    """Return the ratio of sums over pairs that are drawn again, for all combinations the same; of one pair none."""
+def _resampled(ratio: Float[Tensor, "2 N"], seed: int) -> Float[Tensor, " R"]:
+    """Return the ratio of sums over pairs that are drawn again, for all combinations the same."""
     n = ratio.shape[1]
-    if n < 2:
-        return None
     drawn = torch.randint(n, (RESAMPLED, n), generator=rng.generator(seed, "study", "resampled"))
     above, below = ratio[:, drawn].sum(2).unbind()
     return above / below
