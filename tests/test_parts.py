@@ -238,6 +238,17 @@ def test_several_seeds_are_told_with_students_interval_over_them():
     assert "Means over 3 seeds" in made.caption
 
 
+def test_the_best_of_several_seeds_loses_the_least_in_the_mean():
+    made = result([0.0, 0.0], seeds=2, n=10)
+    ones = torch.ones(10).double()
+    for cell, shares in zip(made.config.cells(), ((0.5, 1.5), (1.2, 1.25)), strict=True):
+        for each, share in zip(made.found[cell], shares, strict=True):
+            each.ratios["energy"] = torch.stack([share * ones, ones])
+    (row,) = (row for row in made.rows() if row.get("by") == "|energy - 1|")
+    assert row["best"] == "l2"
+    assert row["difference"] == pytest.approx(0.225 - 0.5)
+
+
 # The command
 
 

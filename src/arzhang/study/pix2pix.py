@@ -302,7 +302,7 @@ class Result:
 
     def _winner(self, title: str, cells: Sequence[Cell], name: str) -> dict[str, Any]:
         """Return the best by one quantity, the next, and whether the interval of their difference leaves out 0."""
-        first, second = sorted(cells, key=lambda cell: _loss(name, self._figure(cell, name)[0]))[:2]
+        first, second = sorted(cells, key=lambda cell: sum(_loss(name, _value(a, name)) for a in self.found[cell]))[:2]
         difference, interval = self._difference(first, second, name)
         low, high = interval or (None, None)
         names = [", ".join(str(getattr(cell, part) or "-") for part in _differing(cells)) for cell in (first, second)]
@@ -315,7 +315,7 @@ class Result:
             "difference": difference,
             "low": low,
             "high": high,
-            "told_apart": "open" if interval is None or interval[0] <= 0 <= interval[1] else "yes",
+            "told_apart": "yes" if interval and (interval[0] > 0 or interval[1] < 0) else "open",
         }
 
     def _difference(self, one: Cell, other: Cell, name: str) -> tuple[float, tuple[float, float] | None]:
