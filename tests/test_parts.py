@@ -119,6 +119,14 @@ def test_by_default_one_part_at_a_time_differs_from_the_first():
             assert replace(back, patch=first.patch) == first
 
 
+def test_patches_are_compared_under_the_first_loss_with_an_adversary():
+    config = Config(losses=("l1", "gan", "l1+cgan"), patches=("16", "1"), generators=("unet",), noise=("none",))
+    cells = config.groups()["patch"]
+    assert [(cell.loss, cell.patch) for cell in cells] == [("gan", "1"), ("gan", "16")]
+    assert set(cells) < set(config.cells())
+    assert "patch" not in replace(config, losses=("l1", "l2")).groups()
+
+
 def test_crossed_is_every_combination_but_patches_where_nobody_judges_them():
     config = Config(losses=("l1", "gan", "l2"), patches=("1", "34"), noise=("z", "none"), cross=True)
     assert len(config.cells()) == (2 + 1 * 2) * 2 * 2

@@ -86,8 +86,9 @@ class Cell:
 class Config:
     """Compare the parts of Pix2Pix: losses, generators, patches and noise, each as a run of its own.
 
-    By default one part at a time differs from the first of each list; with --cross every part meets every other. Runs
-    are kept below --out, so that the same command goes on where it was stopped. Give --data.root for your own pairs.
+    By default one part at a time differs from the first of each list (patches, from the first loss with an adversary);
+    with --cross every part meets every other. Runs are kept below --out, so that the same command goes on where it was
+    stopped. Give --data.root for your own pairs.
 
     Example: arzhang study pix2pix --losses l1+cgan l1 l2 --patches 16 1 --generators unet --noise dropout --steps 500
     """
@@ -154,11 +155,21 @@ class Config:
         return {"loss": self.losses, "generator": self.generators, "patch": fitting, "noise": self.noise}
 
     def groups(self) -> dict[str, tuple[Cell, ...]]:
-        """Return what differs by one part from the first value of each, for every part that has several."""
+        """Return what differs by one part from the first value of each, for every part that has several.
+
+        Patches meet the first loss that has an adversary, without which none is judged.
+        """
         parts = self.parts()
         first = {part: values[0] for part, values in parts.items()}
+        judged = {"loss": next((loss for loss in self.losses if "gan" in loss), self.losses[0])}
         made = {
-            part: tuple(dict.fromkeys(_cell(first | {part: value}) for value in ORDER[part] if value in values))
+            part: tuple(
+                dict.fromkeys(
+                    _cell(first | (judged if part == "patch" else {}) | {part: value})
+                    for value in ORDER[part]
+                    if value in values
+                )
+            )
             for part, values in parts.items()
         }
         return {part: cells for part, cells in made.items() if len(cells) > 1}
