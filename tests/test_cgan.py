@@ -122,7 +122,7 @@ def test_conditions_that_are_not_the_models_are_refused_in_a_sentence(condition,
     [
         ({"adversarial": "l1"}, "l1 compares pictures and does not judge logits"),
         ({"labels": 0}, "with 3 latents and 0 labels"),
-        ({"r1": -1.0}, "give none below 0"),
+        ({"r1": -1.0}, r"model\.r1 is -1\.0; it should be a finite weight of at least 0"),
         ({"size": 9}, "Sides of 9 pixels cannot be halved 1 times"),
         ({"generator": conditional_generator.Config(depth=0)}, "a depth of 0; give at least 1"),
         ({"discriminator": conditional_discriminator.Config(depth=1, width=0)}, "a width of 0; give at least 1"),
