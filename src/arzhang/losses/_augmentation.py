@@ -58,7 +58,7 @@ def _translation(pictures: Tensor) -> Tensor:
 def _cutout(pictures: Tensor) -> Tensor:
     inside = []
     for side in pictures.shape[2:]:
-        length = side // 2
+        length = (side + 1) // 2
         first = _places(pictures, 0, side - length % 2) - length // 2
         place = _range(pictures, side)
         inside.append((place >= first) & (place < first + length))
