@@ -1,5 +1,6 @@
 """Pictures from what a run has learnt: drawn, reconstructed, and on the way from one to another."""
 
+import functools
 import itertools
 import math
 import warnings
@@ -137,6 +138,10 @@ class Sampler:
             MisuseError: The game does not draw what it is asked for.
         """
         self.needs("conditions", "draw what it is asked for")
+        return self._labels
+
+    @functools.cached_property
+    def _labels(self) -> Sequence[str]:
         numbers = tuple(map(str, range(self.game.labels)))
         try:
             found: Sequence[str] = getattr(held_out_of(self), "labels", numbers)
@@ -148,18 +153,20 @@ class Sampler:
         """Return what a label stands for.
 
         Args:
-            label: A name or a number; several with + between; or K numbers, in words with commas between.
+            label: A name, or a number where names are none; several with + between; or K numbers, in words with commas
+                between.
 
         Raises:
-            MisuseError: There is no such label, or there are several where pictures have one.
+            MisuseError: There is no such label, there are several where pictures have one, or numbers are not finite.
         """
         self.needs("conditions", "draw what it is asked for")
+        known = self.labels()
         if not isinstance(label, str | int):
             numbers = torch.as_tensor(label, dtype=torch.float32)
-        elif isinstance(label, str) and "," in label:
-            numbers = torch.tensor([_number(each) for each in label.split(",")])
+        elif "," in (word := str(label)) and word not in known:
+            numbers = torch.tensor([_number(each) for each in word.split(",")])
         else:
-            known, words = self.labels(), str(label).split("+")
+            words = [word] if word in known else word.split("+")
             if len(words) > 1 and self.game.config.condition == "label":
                 raise MisuseError(f"Pictures of this run have one label each, and {label} is {len(words)}: name one.")
             places = [known.index(word) if word in known else _place(word, known) for word in words]
@@ -168,6 +175,8 @@ class Sampler:
             raise MisuseError(
                 f"{label} is {numbers.numel()} numbers, and what this run is asked for has {self.game.labels}."
             )
+        if not numbers.isfinite().all():
+            raise MisuseError(f"{label} holds numbers that are not finite, of which nothing can be drawn.")
         return numbers
 
     def mixture(self, components: int = COMPONENTS) -> GaussianMixture:
@@ -621,8 +630,8 @@ def _number(word: str) -> float:
 
 
 def _place(word: str, known: Sequence[str]) -> int:
-    """Return the number of a label that is named by it."""
-    if word.isdecimal() and int(word) < len(known):
+    """Return the number of a label that is named by it; where names are numbers, these are meant and no others."""
+    if word.isdecimal() and int(word) < len(known) and not any(each.isdecimal() for each in known):
         return int(word)
     raise MisuseError(f"There is no label {word!r}{plugins.nearest(word, [*known])}")
 
