@@ -148,8 +148,8 @@ def _agreed(
     if sampler.game.config.condition != "label":
         return (), ("What was asked for is not one label each, so that no classifier can agree.",)
     known = {"count": count, "labels": len(labels)}
-    seen = _classified(sampler.draw(range(count), seed=how.seed), extractor, how, **known)
-    if not len(seen):
+    others = tuple(getattr(extractor, "labels", labels)) != tuple(labels)
+    if others or not len(seen := _classified(sampler.draw(range(count), seed=how.seed), extractor, how, **known)):
         return (), (f"{extractor.name} is no classifier of the run's {len(labels)} labels, and cannot agree.",)
     asked = torch.arange(count) % len(labels)
     right = (seen == asked).double()
