@@ -20,6 +20,7 @@ from arzhang.losses._augmentation import augmented
 from arzhang.losses._r1 import r1
 from arzhang.models import cgan
 from arzhang.networks import conditional_discriminator, conditional_generator
+from arzhang.report import asking
 from arzhang.rng import generator
 from arzhang.run import from_recipe
 from arzhang.sample import Sampler, load
@@ -264,6 +265,9 @@ def test_a_translation_moves_by_an_eighth_at_most_and_leaves_grey():
 
 def test_a_cutout_blanks_a_square_of_half_the_sides_or_what_of_it_lies_inside():
     torch.manual_seed(0)
+    assert (augmented(torch.ones(200, 1, 7, 7), ["cutout"]) == 0).sum(
+        (1, 2, 3)
+    ).max() == 4 * 4  # of odd sides the larger half
     centres = set()
     for each in augmented(torch.ones(2000, 2, 8, 12), ["cutout"]):
         assert torch.equal(each[0], each[1])
@@ -441,6 +445,36 @@ def test_tables_that_cannot_be_read_and_pictures_without_a_label_are_refused_in_
 # Runs
 
 
+def sampler_of(root, *names, **values):
+    data = labelled.Config(root=pictures(root, *(f"{name}/{i}.png" for name in names for i in range(2))), size=8)
+    return Sampler(game_of(labels=len(names), **values), replace(from_recipe("cgan-digits"), data=data), CPU)
+
+
+def test_a_label_is_found_by_its_whole_name_and_by_its_number_only_where_no_name_is_one(tmp_path):
+    sampler = sampler_of(tmp_path / "words", "c", "c+", "x,y")
+    for place, names in enumerate((("c", 0, "0"), ("c+", 1), ("x,y", "2"))):
+        for name in names:
+            assert sampler.condition(name).argmax() == place
+    numbered = sampler_of(tmp_path / "numbers", "1", "2", "3")
+    assert numbered.condition("1").argmax() == numbered.condition(1).argmax() == 0
+    with pytest.raises(MisuseError, match="There is no label '0'"):
+        numbered.condition(0)
+    with pytest.raises(MisuseError, match="numbers that are not finite"):
+        sampler.condition("nan,0,1")
+
+
+def test_a_report_calls_labels_as_the_data_does_and_as_many_are_asked_of_the_model(tmp_path):
+    sampler = sampler_of(tmp_path / "pets", "cat", "dog", channels=3)
+    splits = sampler.run.data.build(seed=0)
+    judge = asking.Judge.of(sampler.game, splits)
+    grid, paired = judge(sampler.game, CPU)._panels()
+    assert {*paired.columns} <= {"cat", "dog"}
+    assert len(paired.columns) == len(splits.held_out)
+    assert {row.name for row in grid.rows} == {*paired.columns}
+    with pytest.raises(MisuseError, match=r"The data has 2 labels, and the model knows 5: set --model\.labels 2"):
+        asking.Judge.of(game_of(labels=5), splits)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     from arzhang.cli import main
@@ -593,6 +627,10 @@ def test_a_label_that_no_picture_is_taken_for_is_named_and_other_classifiers_do_
     figures, remarks = agreement._agreed(sampler, pixels.Config().build(), held_out, agreement.How(device="cpu"))
     assert figures == ()
     assert remarks == ("pixels is no classifier of the run's 10 labels, and cannot agree.",)
+    vars(sampler)["_labels"] = tuple("abcdefghij")  # as many labels as digits are no digits yet
+    figures, remarks = agreement._agreed(sampler, lenet.Config().build(), held_out, agreement.How(device="cpu"))
+    assert figures == ()
+    assert remarks == ("lenet is no classifier of the run's 10 labels, and cannot agree.",)
 
 
 def test_evaluate_judges_such_a_run_beside_real_pictures(arzhang, run):

@@ -48,11 +48,13 @@ class Judge:
     Args:
         pictures: The held-out pictures.
         labels: Theirs.
+        names: What labels, or numbers, are called.
         of_all: How many are held out, of which these are an even selection.
     """
 
     pictures: Float[Tensor, "N C H W"]
     labels: Tensor
+    names: Sequence[str]
     of_all: int
     kind: str = "pictures"
     own: Sequence[str] = ()
@@ -63,7 +65,7 @@ class Judge:
         """Collect the pictures.
 
         Raises:
-            MisuseError: The examples have no picture with a label, or others than the model's.
+            MisuseError: The examples have no picture with a label, or others than the model's, or fewer labels.
         """
         held_out = splits.held_out
         count = min(MOST, len(held_out))
@@ -74,9 +76,17 @@ class Judge:
                 "from image and label: choose data with labels, such as --data mnist, digits or labelled."
             )
         labels = torch.stack([example["label"] for example in examples])
-        game.conditions(labels)
+        known = game.conditions(labels).shape[1]
+        names = [name for name in getattr(held_out, "labels", ()) if isinstance(name, str)]
+        if names and len(names) != known:
+            raise MisuseError(
+                f"The data has {len(names)} labels, and the model knows {known}: set --model.labels {len(names)}."
+            )
         return cls(
-            pictures=torch.stack([example["image"] for example in examples]), labels=labels, of_all=len(held_out)
+            pictures=torch.stack([example["image"] for example in examples]),
+            labels=labels,
+            names=names or [str(number) for number in range(known)],
+            of_all=len(held_out),
         )
 
     @property
@@ -175,7 +185,7 @@ class Judgement:
         known = self.judge.labels.unique(dim=0)[:ROWS]
         for label, condition in zip(known, self.game.conditions(known.to(self.device)), strict=True):
             made = self.game.sample(SHOWN, seed=1, condition=condition.expand(SHOWN, -1))
-            yield _name(label), made.cpu()
+            yield _name(label, self.judge.names), made.cpu()
 
     def _panels(self) -> Iterator[Panel]:
         rows = tuple(Row(name=name, pictures=tuple(map(_rgb, pictures))) for name, pictures in self._grid())
@@ -185,12 +195,13 @@ class Judgement:
             columns=("",) * SHOWN,
             rows=rows,
         )
-        chosen = [index * len(self.outputs) // SHOWN for index in range(min(SHOWN, len(self.outputs)))]
+        count = min(SHOWN, len(self.outputs))
+        chosen = [index * len(self.outputs) // count for index in range(count)]
         pairs = {"held out": self.judge.targets, "drawn": self.outputs}
         yield Panel(
             title="Held out, and drawn with the same condition",
             caption="They should look alike in kind, not in detail.",
-            columns=tuple(_name(self.judge.labels[index]) for index in chosen),
+            columns=tuple(_name(self.judge.labels[index], self.judge.names) for index in chosen),
             rows=tuple(
                 Row(name=name, pictures=tuple(_rgb(made[i][0]) for i in chosen)) for name, made in pairs.items()
             ),
@@ -216,12 +227,12 @@ def _curves(records: Sequence[Mapping[str, Any]], best: str) -> Iterator[Curve]:
             yield Curve(title=title, caption=caption, series=series)
 
 
-def _name(label: Tensor) -> str:
-    """Return the number of a label, those of several, or the first numbers of a vector."""
+def _name(label: Tensor, names: Sequence[str]) -> str:
+    """Return the name of a label, those of several, or the first numbers of a vector."""
     if not label.dim():
-        return str(label.item())
+        return names[int(label)]
     if label.dtype == torch.int64:
-        return " ".join(map(str, label.nonzero().flatten().tolist())) or "none"
+        return " + ".join(name for name, has in zip(names, label.tolist(), strict=True) if has) or "none"
     return ", ".join(f"{each:.2g}" for each in label[:3].tolist()) + ("..." if len(label) > 3 else "")
 
 
