@@ -20,7 +20,7 @@ from arzhang.losses._augmentation import augmented
 from arzhang.losses._r1 import r1
 from arzhang.models import cgan
 from arzhang.networks import conditional_discriminator, conditional_generator
-from arzhang.report import asking
+from arzhang.report import asking, autoencoding
 from arzhang.rng import generator
 from arzhang.run import from_recipe
 from arzhang.sample import Sampler, load
@@ -396,6 +396,11 @@ def test_a_table_may_name_pictures_of_the_test_folder_which_is_left_for_the_end(
     root = pictures(tmp_path / "root", "train/1.png", "train/2.png", "val/3.png", "test/4.png")
     table = table_of(root, "name,label\n1.png,a\n2.png,b\n3.png,a\n4.png,b\n")
     assert of(labelled.Config(root=root, table=table, size=8).build(seed=0)) == {"1.png": 0, "2.png": 1, "3.png": 0}
+
+
+def test_pictures_of_several_labels_can_be_explained_too(four):
+    table = table_of(four, "name,a,b\n1.png,0,1\n2.png,1,1\n3.png,0,0\n4.png,1,0\n")
+    assert autoencoding.Judge.of(labelled.Config(root=four, table=table, size=8).build(seed=0)).classes == []
 
 
 ALL = "1.png,a\n2.png,b\n3.png,a\n4.png,b\n"

@@ -56,7 +56,7 @@ class Judge:
     Args:
         pictures: The held-out pictures.
         names: What people call them.
-        classes: What each picture is of; none where that is not known.
+        classes: What each picture is of; none where that is not known, or is no single label.
         baseline: Mean absolute error of the mean training picture, for each of them.
         of_all: How many are held out, of which these are an even selection.
     """
@@ -91,7 +91,9 @@ class Judge:
         return cls(
             pictures=pictures,
             names=[held_out.name(index) for index in chosen],
-            classes=[str(example["label"].item()) for example in examples if "label" in example],
+            classes=[
+                str(label.item()) for each in examples if (label := each.get("label")) is not None and not label.dim()
+            ],
             baseline=_errors(pictures, mean),
             of_all=len(held_out),
         )
