@@ -470,12 +470,16 @@ def test_a_label_is_found_by_its_whole_name_and_by_its_number_only_where_no_name
 
 def test_a_report_calls_labels_as_the_data_does_and_as_many_are_asked_of_the_model(tmp_path):
     sampler = sampler_of(tmp_path / "pets", "cat", "dog", channels=3)
-    splits = sampler.run.data.build(seed=0)
+    with pytest.raises(MisuseError, match="One picture is held out"):
+        asking.Judge.of(sampler.game, sampler.run.data.build(seed=0))
+    root = pictures(
+        tmp_path / "more", *(f"{split}/{of}/{split}.png" for split in ("train", "val") for of in ("cat", "dog"))
+    )
+    splits = labelled.Config(root=root, size=8).build(seed=0)
     judge = asking.Judge.of(sampler.game, splits)
     grid, paired = judge(sampler.game, CPU)._panels()
-    assert {*paired.columns} <= {"cat", "dog"}
-    assert len(paired.columns) == len(splits.held_out)
-    assert {row.name for row in grid.rows} == {*paired.columns}
+    assert paired.columns == ("cat", "dog")
+    assert [row.name for row in grid.rows] == ["cat", "dog"]
     with pytest.raises(MisuseError, match=r"The data has 2 labels, and the model knows 5: set --model\.labels 2"):
         asking.Judge.of(game_of(labels=5), splits)
 

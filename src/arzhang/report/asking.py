@@ -65,7 +65,7 @@ class Judge:
         """Collect the pictures.
 
         Raises:
-            MisuseError: The examples have no picture with a label, or others than the model's, or fewer labels.
+            MisuseError: The examples have no picture with a label, others than the model's, or one alone is held out.
         """
         held_out = splits.held_out
         count = min(MOST, len(held_out))
@@ -74,6 +74,11 @@ class Judge:
             raise MisuseError(
                 f"The examples of this data have {' and '.join(examples[0])}, and to draw what is asked for is learnt "
                 "from image and label: choose data with labels, such as --data mnist, digits or labelled."
+            )
+        if count < 2:
+            raise MisuseError(
+                "One picture is held out, and what is drawn is compared with at least 2: give 20 pictures or more, of "
+                "which a tenth is held out, or put two into a folder val beside train."
             )
         labels = torch.stack([example["label"] for example in examples])
         known = game.conditions(labels).shape[1]
