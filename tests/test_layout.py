@@ -239,6 +239,7 @@ def test_two_arrangements_of_one_folder_are_refused(tmp_path, folders):
         ("train_A", "trainA", "trainB"),
         ("train/A", "train/B", "train/b"),
         ("val", "validation", "train"),
+        ("trainA", "trainB", "valA", "valB", "validA", "validB"),
     ],
 )
 def test_folders_whose_names_mean_the_same_are_refused(tmp_path, folders):

@@ -299,7 +299,10 @@ def _folders_of_pairs(root: Path, *, sides: Sequence[tuple[str, str]]) -> dict[s
         if a.keys() != b.keys():
             raise ArzhangError(f"{two[0]} and {two[1]} are split differently: {[*a]} and {[*b]}. Split both alike.")
         return {name: (a[name], b[name]) for name in a} or {"all": two}
-    joined = {name: two for word, name in _SPLITS.items() if (two := _sides(root, sides=sides, prefix=word))}
+    found = [(name, two) for word, name in _SPLITS.items() if (two := _sides(root, sides=sides, prefix=word))]
+    for alike in _grouped((name, first) for name, (first, _) in found).values():
+        _only(alike)
+    joined = dict(found)
     if joined:
         _require_both(root, sides=sides, splits=joined)
     return {name: joined[name] for name in ("train", "val", "test") if name in joined}
