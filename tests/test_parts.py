@@ -244,6 +244,7 @@ def test_several_seeds_are_told_with_students_interval_over_them():
     low, high = stats.t.interval(0.95, 2, np.mean(means), stats.sem(means))
     assert (row["l1_low"], row["l1_high"]) == pytest.approx((low, high))
     assert "Means over 3 seeds" in made.caption
+    assert row["table"] == "the loss, with generator unet, noise none"
 
 
 def test_the_best_of_several_seeds_loses_the_least_in_the_mean():

@@ -291,7 +291,8 @@ class Result:
 
     def _table(self, title: str, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
         differing = _differing(cells)
-        same = ", ".join(f"{part} {getattr(cells[0], part)}" for part in ORDER if part not in differing)
+        alike = {part: getattr(cells[0], part) for part in ORDER if part not in differing}
+        same = ", ".join(f"{part} {value}" for part, value in alike.items() if value)
         for cell in cells:
             row: dict[str, Any] = {"table": f"{title}, with {same}" if same else title}
             row |= {part: getattr(cell, part) for part in differing}
