@@ -421,6 +421,7 @@ ALL = "1.png,a\n2.png,b\n3.png,a\n4.png,b\n"
         ("name,x,y\n1.png,1,nan\n2.png,1,1\n3.png,0,0\n4.png,0,0\n", r"has 'nan' for 1\.png"),
         ("name,x,y\n1.png,1,inf\n2.png,1,1\n3.png,0,0\n4.png,0,0\n", r"has 'inf' for 1\.png"),
         (f"name,label\n{ALL}".replace(",b", ",a"), "All pictures are of 'a'; .* takes two labels at least"),
+        ("name,x,x\n1.png,0,1\n", "has two columns of one title in name, x, x; give each its own"),
         ("name,label\n", "holds 1 lines and 2 columns, where a line of titles is expected"),
         ("1.png\n2.png\n", "holds 2 lines and 1 columns"),
         ("", "holds 0 lines and 0 columns"),

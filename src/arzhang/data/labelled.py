@@ -140,6 +140,8 @@ def _read(table: Path) -> tuple[list[str], dict[str, list[str]]]:
             f"{table} holds {len(lines)} lines and {len(lines[0]) if lines else 0} columns, where a line of titles is "
             "expected, such as name,label, and below it a line for each picture."
         )
+    if len({*lines[0][1:]}) < len(lines[0]) - 1:
+        raise ArzhangError(f"{table} has two columns of one title in {', '.join(lines[0])}; give each its own.")
     rows: dict[str, list[str]] = {}
     for name, *cells in lines[1:]:
         if len(cells) != len(lines[0]) - 1:
