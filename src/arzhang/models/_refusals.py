@@ -36,7 +36,7 @@ def adversarial_loss(name: str) -> Adversarial:
     if not hasattr(found, "discriminator"):
         raise MisuseError(
             f"{name} compares pictures and does not judge logits: "
-            "choose --model.adversarial vanilla, minimax, lsgan, hinge or wgan-gp."
+            "choose --model.adversarial vanilla, minimax, lsgan, hinge or wgan-gp (of Pix2Pix also none)."
         )
     return found
 
