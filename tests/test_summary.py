@@ -131,5 +131,5 @@ def test_a_run_with_any_loss_can_be_looked_at(loss):
 
 
 def test_what_cannot_be_played_is_a_sentence():
-    with pytest.raises(MisuseError, match="The source pictures have 1 channels"):
+    with pytest.raises(MisuseError, match="The pictures of source have 1 channels"):
         summary.summarise(small(), sizes={"source": (1, 1, 64, 64), "target": (1, 3, 64, 64)})

@@ -624,8 +624,9 @@ def _check_sides(game: nn.Module, examples: Dataset) -> None:
     multiple, least = getattr(game, "multiple", 1), getattr(game, "least", 1)
     if multiple == least == 1:
         return
-    for name, picture in examples.example(0, None).items():
-        sides = picture.shape[1:]
+    example = examples.example(0, None)
+    for name in sorted(example.keys() & {"source", "target", "a", "b"}):  # others refuse data of another kind
+        sides = example[name].shape[1:]
         if any(side % multiple or side < least for side in sides):
             good = max(math.ceil(min(sides) / multiple) * multiple, least)
             raise MisuseError(

@@ -69,7 +69,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         """Tell whether blocks are faster, in the precision for which that is known."""
         kernel, stride, pad = _geometry(self)
         return (
-            image.is_cpu
+            not image.is_cuda
             and self.out_channels <= THIN
             and kernel % stride == 0
             and int(self.output_padding[0]) <= pad
