@@ -68,7 +68,7 @@ def forks():
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-c", FORKING], stdin=-1, stdout=-1, text=True, env=alone) as process:
         yield Forks(process)
-        process.stdin.close()
+        process.kill()  # a process that another test has left behind may hold the pipe open, so that it never ends
 
 
 @pytest.fixture(scope="session")

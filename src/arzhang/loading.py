@@ -71,9 +71,12 @@ def batches(
             "memory of a container, ran out. Start the same command again with fewer --workers; 0 needs neither."
         ) from error
     finally:
-        for process in list(pool._processes.values()):  # noqa: SLF001 - public, terminate_workers, from Python 3.14 on
+        processes = list(pool._processes.values())  # noqa: SLF001 - public, terminate_workers, from Python 3.14 on
+        for process in processes:
             process.terminate()  # what it is loading is of no use any more, and may take long
         pool.shutdown(cancel_futures=True)
+        for process in processes:
+            process.join()  # which a pool that was interrupted while it began does not
 
 
 def _order(examples: int, *, size: int, seed: int, steps: range) -> Iterator[list[_Key]]:
