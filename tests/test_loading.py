@@ -169,7 +169,7 @@ def test_nobody_waits_for_what_is_no_longer_wanted():
     try:
         loaded = batches(Slow(9), size=1, seed=3, steps=range(9), workers=2)
         started = time.monotonic()
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             list(loaded)
         assert multiprocessing.active_children() == []

@@ -76,7 +76,7 @@ def batches(
             process.terminate()  # what it is loading is of no use any more, and may take long
         pool.shutdown(cancel_futures=True)
         for process in processes:
-            process.join()  # which a pool that was interrupted while it began does not
+            process.join(10)  # which a pool that was interrupted while it began does not
 
 
 def _order(examples: int, *, size: int, seed: int, steps: range) -> Iterator[list[_Key]]:
