@@ -35,8 +35,10 @@ from arzhang.objectives import log_likelihood
 from arzhang.run import from_recipe
 from arzhang.train import Terms, _follow, begin, play, twin
 
-sys.path.insert(0, str(Path(__file__).parent))  # for whoever starts this as a module
-import _interleave
+try:
+    import _interleave
+except ModuleNotFoundError:  # as python -m benchmarks.vae
+    from benchmarks import _interleave
 
 BATCH = int(os.environ.get("BATCH", "128"))
 STEPS = max(1280 // BATCH, 1)
