@@ -47,7 +47,6 @@ from arzhang.evaluate import (
     compare,
     evaluate,
     evaluate_pairs,
-    features_for,
     is_run,
     metric,
     report_of,
@@ -603,15 +602,15 @@ def _evaluate(arguments: Sequence[str]) -> int:
     if command.direction and not is_run(Path(command.fake or command.real)):
         raise MisuseError("--direction is of a run that translates both ways, and none is judged here: leave it out.")
     alone = Path(command.real) if not command.fake and is_run(Path(command.real)) else None
-    if alone and isinstance(restore.load(alone, device="cpu"), sample.Sampler):
+    learnt = restore.load(alone, device="cpu") if alone else None
+    if isinstance(learnt, sample.Sampler):
         if command.pairs or command.save_stats:
             raise MisuseError("--pairs and --save-stats are of two sets of pictures: leave them out, or name two.")
         if command.direction:
             raise MisuseError(f"{command.real} translates nothing: leave --direction out.")
         chosen = any(each.startswith(("--features", "--weights")) for each in arguments)
-        how = how if chosen else {**how, "features": features_for(alone)}
-        asked = hasattr(sample.load(alone, device="cpu").game, "conditions")
-        return (_agree if asked else _explain)(command, how)
+        how = how if chosen else {name: value for name, value in how.items() if name != "features"}
+        return (_agree if hasattr(learnt.game, "conditions") else _explain)(command, how)
     if not (command.importance is None and command.images is None):
         raise MisuseError(
             "--importance and --images are of a run that explains pictures by latents, such as a vae, judged alone: "

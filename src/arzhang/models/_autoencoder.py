@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from arzhang import rng
 from arzhang.distributions import GaussianMixture
+from arzhang.models._refusals import check_shape
 from arzhang.objectives import Variational, log_likelihood
 from arzhang.types import Batch, DecoderConfig, EncoderConfig, Estimated, LikelihoodConfig, MisuseError, Move
 
@@ -238,12 +239,7 @@ class Autoencoder(nn.Module):
         return decoded.reshape(*latents.shape[:-1], *decoded.shape[1:])
 
     def _check(self, picture: Tensor, *, look: bool = True) -> None:
-        found, expected = tuple(picture.shape[1:]), (self.channels, self.size, self.size)
-        if found != expected:
-            raise MisuseError(
-                f"The pictures are {' x '.join(map(str, found))} (channels x high x wide) and the model expects "
-                f"{' x '.join(map(str, expected))}: set --model.channels and --model.size, or --data.size."
-            )
+        check_shape(picture, channels=self.channels, size=self.size)
         if not len(picture):
             raise MisuseError("There are no pictures to explain: give 1 or more.")
         if look:

@@ -81,3 +81,17 @@ def check_pictures(pictures: Mapping[str, Tensor], *, channels: Mapping[str, int
                 f"The pictures of {name} have {found} channels and the model expects {expected}: "
                 f"set --model.{name}-channels {found}, or choose data with {expected}."
             )
+
+
+def check_shape(picture: Tensor, *, channels: int, size: int) -> None:
+    """Refuse a batch of pictures of other channels or sides than a model that was built for one size.
+
+    Raises:
+        MisuseError: They are.
+    """
+    found, expected = tuple(picture.shape[1:]), (channels, size, size)
+    if found != expected:
+        raise MisuseError(
+            f"The pictures are {' x '.join(map(str, found))} (channels x high x wide) and the model expects "
+            f"{' x '.join(map(str, expected))}: set --model.channels and --model.size, or --data.size."
+        )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from arzhang import rng
 from arzhang.losses._augmentation import Augmentation, augmented
 from arzhang.losses._r1 import r1
-from arzhang.models._refusals import adversarial_loss, apart, check_penalty, check_weights
+from arzhang.models._refusals import adversarial_loss, apart, check_penalty, check_shape, check_weights
 from arzhang.networks import conditional_discriminator, conditional_generator
 from arzhang.types import (
     Batch,
@@ -259,12 +259,7 @@ class ConditionalGAN(nn.Module):
                 f"A batch of {' and '.join(batch)} lacks an image or its label, from which this model learns: choose "
                 "--data mnist, digits or labelled."
             )
-        found, expected = tuple(batch.image.shape[1:]), (self.channels, self.size, self.size)
-        if found != expected:
-            raise MisuseError(
-                f"The pictures are {' x '.join(map(str, found))} (channels x high x wide) and the model expects "
-                f"{' x '.join(map(str, expected))}: set --model.channels and --model.size, or --data.size."
-            )
+        check_shape(batch.image, channels=self.channels, size=self.size)
         # On a GPU only the first time, since to look is to wait.
         look = batch.label.is_cpu or (batch.label.is_cuda and not self._looked)
         self._looked = True
