@@ -366,7 +366,7 @@ def four(tmp_path):
 def test_folders_are_labels_whatever_they_are_called(tmp_path, labels, splits):
     names = [f"{split}{label}/{split[:1]}{i}.png" for split in splits for label in labels for i in range(2)]
     made = labelled.Config(root=pictures(tmp_path / "root", *names), size=8).build(seed=0)
-    assert made.train.labels == made.held_out.labels == labels
+    assert made.train.label_names == made.held_out.label_names == labels
     assert len(of(made)) == len(names)
     assert all(labels[label] == name.split("/")[-2] for name, label in of(made).items())
     assert made.train.example(0, generator(0, "crop"))["image"].shape == (3, 8, 8)
@@ -387,7 +387,7 @@ def test_folders_are_labels_whatever_they_are_called(tmp_path, labels, splits):
 )
 def test_a_table_says_one_label_several_or_a_vector(four, text, titles, expected):
     made = labelled.Config(root=four, table=table_of(four, text), size=8).build(seed=0)
-    assert made.train.labels == titles
+    assert made.train.label_names == titles
     assert of(made) == {f"{number}.png": label for number, label in enumerate(expected, 1)}
     assert made.train.example(0, None)["label"].dtype == (torch.float32 if "x" in titles else torch.int64)
 

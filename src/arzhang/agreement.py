@@ -49,7 +49,7 @@ class Agreement:
 
     def report(self, *, title: str) -> Report:
         """Put it on a page."""
-        real = tuple(_named(each, f"{each.name} of real pictures") for each in self.reference)
+        real = tuple(replace(each, name=f"{each.name} of real pictures") for each in self.reference)
         return evaluation.report(
             (*self.asked, *self.samples, *real),
             title=f"{title}, judged",
@@ -148,7 +148,7 @@ def _agreed(
     if sampler.game.config.condition != "label":
         return (), ("What was asked for is not one label each, so that no classifier can agree.",)
     known = {"count": count, "labels": len(labels)}
-    others = tuple(getattr(extractor, "labels", labels)) != tuple(labels)
+    others = tuple(getattr(extractor, "label_names", labels)) != tuple(labels)
     if others or not len(seen := _classified(sampler.draw(range(count), seed=how.seed), extractor, how, **known)):
         return (), (f"{extractor.name} is no classifier of the run's {len(labels)} labels, and cannot agree.",)
     asked = torch.arange(count) % len(labels)
@@ -202,10 +202,6 @@ def _share(name: str, right: Tensor) -> Estimate:
         n={"pictures": count},
         higher_is_better=True,
     )
-
-
-def _named(estimate: Estimate, name: str) -> Estimate:
-    return replace(estimate, name=name)
 
 
 def _shown(sampler: Sampler) -> Panel:

@@ -144,10 +144,10 @@ class Sampler:
     def _labels(self) -> Sequence[str]:
         numbers = tuple(map(str, range(self.game.labels)))
         try:
-            found: Sequence[str] = getattr(held_out_of(self), "labels", numbers)
+            found: Sequence[str] = getattr(held_out_of(self), "label_names", numbers)
         except ArzhangError:  # a run may have gone where its data has not
             return numbers
-        return found if len(found) == len(numbers) and all(isinstance(each, str) for each in found) else numbers
+        return found if len(found) == len(numbers) else numbers
 
     def condition(self, label: str | int | Sequence[float] | Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """Return what a label stands for.

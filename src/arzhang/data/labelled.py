@@ -75,11 +75,11 @@ class Labelled:
     Args:
         pictures: Its pictures.
         of: The label of each, or a row of numbers.
-        labels: What labels, or numbers, are called.
+        label_names: What labels, or numbers, are called.
     """
 
-    def __init__(self, pictures: Dataset, of: Tensor, labels: Sequence[str]) -> None:
-        self._pictures, self._of, self.labels = pictures, of, tuple(labels)
+    def __init__(self, pictures: Dataset, of: Tensor, label_names: Sequence[str]) -> None:
+        self._pictures, self._of, self.label_names = pictures, of, tuple(label_names)
 
     def __len__(self) -> int:
         return len(self._pictures)

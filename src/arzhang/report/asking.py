@@ -82,7 +82,7 @@ class Judge:
             )
         labels = torch.stack([example["label"] for example in examples])
         known = game.conditions(labels).shape[1]
-        names = [name for name in getattr(held_out, "labels", ()) if isinstance(name, str)]
+        names = list(getattr(held_out, "label_names", ()))
         if names and len(names) != known:
             raise MisuseError(
                 f"The data has {len(names)} labels, and the model knows {known}: set --model.labels {len(names)}."

@@ -61,7 +61,7 @@ class LeNet(nn.Module):
 
     name: str
     provenance: Mapping[str, str]
-    labels = tuple("0123456789")
+    label_names = tuple("0123456789")
 
     def __init__(self, loaded: weights.Weights) -> None:
         super().__init__()
