@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 @final
 class Residual(nn.Module):
-    """Two convolutions beside which the features also pass as they are (He et al., 2016, with ReLU first)."""
+    """Two convolutions beside which the features also pass as they are (He et al., 2016, with the nonlinearity first, here SiLU)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.ReLU(),
+            nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
 

@@ -101,7 +101,7 @@ class Config:
         channels = [outputs, *widths(self.width, self.depth)][::-1]
         layers: list[nn.Module] = [
             nn.Linear(latents, self.features),
-            nn.ReLU(inplace=True),
+            nn.SiLU(),
             nn.Linear(self.features, channels[0] * sides[0] ** 2),
             _Map(channels[0], sides[0]),
         ]
@@ -109,7 +109,7 @@ class Config:
             layers += [Residual(before) for _ in range(self.blocks)]
             rest = large - transposed(small, **how)
             layers += [
-                nn.ReLU(inplace=True),
+                nn.SiLU(),
                 ConvTranspose2d(before, after, self.kernel, self.stride, self.padding, output_padding=rest),
             ]
         return Decoder(nn.Sequential(*layers))

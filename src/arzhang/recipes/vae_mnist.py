@@ -13,8 +13,8 @@ def vae_mnist() -> Run:
             encoder=conv_encoder.Config(width=16, features=256), decoder=conv_decoder.Config(features=256)
         ),
         data=mnist.Config(binarise="dynamic"),
-        optimiser=Adam(rate=1e-3, betas=(0.9, 0.999), schedule="cosine"),
-        batch=128,
+        optimiser=Adam(rate=5e-3, betas=(0.9, 0.999), schedule="cosine"),
+        batch=64,
         steps=10_000,
         ema=0.999,
         best="nll",

@@ -167,7 +167,7 @@ class Judgement:
             title=f"{provenance['run']} after {step:,} steps",
             summary=(
                 f"Asked for what {count} held-out pictures are of, it draws as many, whose {best['name']} to those is "
-                f"{found[-1]:.3g}. A figure of so few is for comparing steps of one run; `arzhang evaluate` judges it."
+                f"{found[-1]:.3g}. A figure of so few is for comparing steps of one run; arzhang evaluate judges it."
             ),
             date=dt.datetime.now(tz=dt.UTC).date(),
             figures=(
