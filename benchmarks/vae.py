@@ -2,10 +2,11 @@
 
     [BATCH=512] python -m benchmarks.vae [nll] [--json]
 
-The plain way is how a script trains the same networks: eager float32, a DataLoader that draws, example by example,
-which pixels are white, Adam as it comes, and the loss written out. Each variant adds one measure to the one before it;
-`arzhang train` is all of them with what a run does besides: the moving average, the terms for the log, randomness that
-is a function of seed and step. Those in brackets stand alone. A turn is 1280 examples, and its figure one step.
+The plain way is how a script trains the same networks: eager float32, N(0, 1) as the prior, a DataLoader that draws,
+example by example, which pixels are white, Adam as it comes, and the loss written out. Each variant adds one measure to
+the one before it; `arzhang train` is all of them with what a run does besides: the moving average, the terms for the
+log, randomness that is a function of seed and step. Those in brackets stand alone. A turn is 1280 examples, and its
+figure one step.
 
 With `nll`, a turn explains 4 pictures (`PICTURES`), and its figure is scaled to 1000. The pictures are noise of MNIST's
 size and number, which takes as long. Names in capitals are read from the environment.
@@ -16,8 +17,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +35,7 @@ from arzhang.loading import batches
 from arzhang.models._autoencoder import Autoencoder
 from arzhang.networks import _layers, conv_decoder
 from arzhang.objectives import log_likelihood
-from arzhang.run import from_recipe
+from arzhang.run import Run, from_recipe
 from arzhang.train import Terms, _follow, begin, play, twin
 
 try:
@@ -46,6 +49,13 @@ PICTURES, OF, IMPORTANCE = int(os.environ.get("PICTURES", "4")), 1000, 5000
 PART = "nll" if sys.argv[1:2] == ["nll"] else os.environ.get("PART", "")
 os.environ["PART"] = PART  # for the processes of the variants
 sys.argv[1:] = sys.argv[1 + (sys.argv[1:2] == ["nll"]) :]
+
+
+def recipe() -> Run:
+    """Return `vae-mnist`, with the prior that scripts have."""
+    run = from_recipe("vae-mnist")
+    model: Any = run.model
+    return replace(run, model=replace(model, prior="standard-normal"))
 
 
 def digits(*, count: int = 60_000) -> mnist.Digits:
@@ -94,7 +104,7 @@ def by_script(
     if not fast:
         slow()
     torch.manual_seed(0)
-    data, game = digits(), from_recipe("vae-mnist").model.build()
+    data, game = digits(), recipe().model.build()
     optimiser = torch.optim.Adam(game.parameters(), lr=1e-3, fused=fused)
 
     def one_by_one() -> Iterator[Tensor]:
@@ -120,7 +130,7 @@ def by_script(
 def by_arzhang(*, precision: str = "float32", compiled: bool = False) -> Callable[[], float]:
     """Prepare the training as the command does it."""
     keep_memory()
-    run = from_recipe("vae-mnist")
+    run = recipe()
     torch.manual_seed(0)
     state = begin(run, torch.device("cpu"))
     assert state.average
@@ -148,7 +158,7 @@ def explaining(*, plain: bool = False) -> Callable[[], float]:
     else:
         keep_memory()
     torch.manual_seed(0)
-    game = from_recipe("vae-mnist").model.build()
+    game = recipe().model.build()
     image = torch.stack([digits(count=PICTURES).example(index, None)["image"] for index in range(PICTURES)])
 
     def scripted() -> Tensor:

@@ -502,8 +502,8 @@ def test_a_model_of_pictures_can_be_inspected(arzhang):
     assert said.status == 0, said.err
     told = json.loads(said.out)
     assert {network["name"]: network["output"] for network in told["networks"]} == {
-        "encoder": [128, 20],
-        "decoder": [128, 1, 28, 28],
+        "encoder": [64, 20],
+        "decoder": [64, 1, 28, 28],
     }
     for recipe in ("csvae-mnist", "iwae-mnist"):
         assert arzhang("inspect", recipe).status == 0

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @final
 class Residual(nn.Module):
-    """Two convolutions beside which the features also pass as they are (He et al., 2016, with the nonlinearity first, here SiLU)."""
+    """Two convolutions, each after SiLU, beside which the features also pass as they are (He et al., 2016)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

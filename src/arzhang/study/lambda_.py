@@ -57,6 +57,7 @@ class Config:
     """Sweep the weight of the divergence in a VAE, for KL and for Cauchy-Schwarz, and ask what a larger one does.
 
     By default on scikit-learn's digits, as `vae-digits` has them; with --data.root on binarised MNIST, as `vae-mnist`.
+    The prior is N(0, 1).
 
     Example: arzhang study lambda --weights 0.5 1 2 4 --seeds 3
     """
@@ -99,7 +100,7 @@ class Config:
         model: Any = recipe.model
         return replace(
             recipe,
-            model=replace(model, divergence=divergence, weight=weight, latents=self.latents),
+            model=replace(model, divergence=divergence, weight=weight, latents=self.latents, prior="standard-normal"),
             data=mnist.Config(root=self.data_root, binarise="dynamic") if self.data_root else recipe.data,
             steps=self.steps,
             seed=seed,
