@@ -11,7 +11,7 @@ def vae_digits() -> Run:
     return Run(
         model=model.Config(size=16, encoder=conv_encoder.Config(width=16), decoder=conv_decoder.Config(width=16)),
         data=digits.Config(size=16),
-        optimiser=Adam(rate=1e-3, betas=(0.9, 0.999), schedule="cosine"),
+        optimiser=Adam(rate=3e-3, betas=(0.9, 0.999), schedule="cosine"),
         batch=64,
         steps=2000,
         ema=0.99,
