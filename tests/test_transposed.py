@@ -82,6 +82,7 @@ def test_a_kernel_that_the_stride_divides_leaves_no_checkerboard():
             ["--output-padding", "2"],
             "The output padding is 2, and should be less than the stride, 1, or the dilation, 1",
         ),
+        (["--size", "1000000000"], "makes a grid of 1000000004 cells a side; give one of 64 at most"),
         (["--size", "1", "--padding", "2"], "Nothing comes out of a side of 1 pixels with kernel 3"),
     ],
 )

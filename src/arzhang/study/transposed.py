@@ -32,6 +32,8 @@ APART = 3
 COLUMNS = 2
 WIDTH = 5.4
 """Of a drawing, in inches."""
+CELLS = 64
+"""Of a side of the spread grid, up to which a drawing can be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,8 @@ class Setting:
             )
         if self.rule < 1:
             raise MisuseError(f"Nothing comes out of a {self}: give a larger size or a smaller padding.")
+        if (cells := self.rule + self.dilation * (self.kernel - 1)) > CELLS:
+            raise MisuseError(f"A {self} makes a grid of {cells} cells a side; give one of {CELLS} at most to draw it.")
 
     def __str__(self) -> str:
         return (
