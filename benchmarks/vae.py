@@ -208,4 +208,4 @@ if __name__ == "__main__":
         title = f"-log p(x) of {OF:,} pictures by {IMPORTANCE:,} samples, measured on {PICTURES}"
         _interleave.main(title, NLL, rounds=5, warmup=1)
     else:
-        _interleave.main(f"A step of vae-mnist, batch {BATCH}", STEP, rounds=15)
+        _interleave.main(f"A step of vae-mnist with N(0, 1), batch {BATCH}", STEP, rounds=15)
