@@ -72,7 +72,7 @@ class Config:
     conditioning: Conditioning = "projection"
     """How the condition is seen: as an inner product with the features, or as one more channel of the picture."""
     spectral: bool = True
-    """Whether every layer is divided by its greatest singular value, so that the logit has a bounded slope."""
+    """Whether every convolution is divided by its greatest singular value, so that features have a bounded slope."""
 
     def build(self, *, inputs: int, labels: int, size: int) -> Discriminator:
         """Make the network for these numbers of channels and of the condition, and pixels of each side.
@@ -97,7 +97,7 @@ class Config:
         )
         network.apply(initialise)
         if self.spectral:
-            for module in [*network.modules()]:
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    spectral_norm(module)
+            for layer in layers:
+                if isinstance(layer, nn.Conv2d):
+                    spectral_norm(layer)
         return network
