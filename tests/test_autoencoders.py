@@ -504,6 +504,7 @@ def test_a_model_of_pictures_can_be_inspected(arzhang):
     assert {network["name"]: network["output"] for network in told["networks"]} == {
         "encoder": [64, 20],
         "decoder": [64, 1, 28, 28],
+        "learned_prior": [50, 21],
     }
     for recipe in ("csvae-mnist", "iwae-mnist"):
         assert arzhang("inspect", recipe).status == 0
