@@ -422,15 +422,39 @@ def test_few_channels_are_a_product_and_a_sum_of_its_parts(monkeypatch, kernel, 
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
-def test_few_channels_are_left_to_the_kernels_where_blocks_do_not_fit_or_16_bits_are_asked_for():
+def test_few_channels_are_left_to_the_kernels_where_blocks_do_not_fit():
     image = torch.randn(1, 5, 9, 9)
     assert not _layers.ConvTranspose2d(5, 1, 3, stride=2, padding=1)._thin(image)
     assert not _layers.ConvTranspose2d(5, 1, 4, stride=2, output_padding=1)._thin(image)
     assert not _layers.ConvTranspose2d(5, 4, 4, stride=2)._thin(image)
-    layer = _layers.ConvTranspose2d(5, 1, 4, stride=2)
-    assert not layer._thin(image.bfloat16())
+
+
+def test_few_channels_under_autocast_round_like_16_bits_and_no_coarser(monkeypatch):
+    layer, image = _layers.ConvTranspose2d(32, 1, 4, stride=2, padding=1), torch.randn(8, 32, 14, 14)
+    exact = layer(image)
+    assert layer._thin(image)
+
+    def error():
+        with torch.autocast("cpu", torch.bfloat16):
+            return (layer(image) - exact).square().mean().sqrt()
+
+    blocks = error()
+    monkeypatch.setattr(_layers, "THIN", 0)
+    kernel = error()
+    assert 0 < kernel < 0.01 * exact.std()
+    assert 0 < blocks < 1.5 * kernel
+
+
+def test_reflected_padding_keeps_16_bits_under_autocast():
+    picture = torch.randn(2, 3, 6, 5).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        assert layer(image).dtype == torch.bfloat16
+        padded = _layers.ReflectionPad2d(2)(picture)
+    expected = nn.functional.pad(picture.detach().float(), (2, 2, 2, 2), mode="reflect")
+    assert padded.dtype == torch.bfloat16
+    assert padded.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(padded.float(), expected)
+    padded.sum().backward()
+    assert picture.grad.sum() == padded.numel()
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -66,15 +66,13 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
 
     def _thin(self, image: Tensor) -> bool:
-        """Tell whether blocks are faster, in the precision for which that is known."""
+        """Tell whether blocks are faster."""
         kernel, stride, pad = _geometry(self)
         return (
             not image.is_cuda
             and self.out_channels <= THIN
             and kernel % stride == 0
             and int(self.output_padding[0]) <= pad
-            and image.dtype == self.weight.dtype != torch.bfloat16
-            and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling()
         )
 
@@ -92,6 +90,16 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         rows = functools.reduce(torch.add, apart).permute(3, 0, 4, 1, 5, 2).flatten(4).flatten(2, 3)
         height, width = (length - 2 * pad + more for length in rows.shape[2:])
         return _offset(rows[..., pad : pad + height, pad : pad + width], self.bias)
+
+
+@final
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """Reflected padding that keeps 16 bits, which autocast on a CPU would widen to copy them."""
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:  # noqa: A002 - PyTorch's name
+        """Return the padded picture."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input)
 
 
 @final

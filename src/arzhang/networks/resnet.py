@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arzhang.networks._layers import Conv2d, ConvTranspose2d, Norm, initialise, normalisation
+from arzhang.networks._layers import Conv2d, ConvTranspose2d, Norm, ReflectionPad2d, initialise, normalisation
 from arzhang.types import MisuseError
 
 LAYOUT = torch.channels_last
@@ -112,7 +112,7 @@ class Config:
             *(Block(4 * width, norm=self.norm, dropout=self.dropout) for _ in range(self.blocks)),
             *self._doubling(4 * width, 2 * width, bias=bias),
             *self._doubling(2 * width, width, bias=bias),
-            nn.ReflectionPad2d(3),
+            ReflectionPad2d(3),
             Conv2d(width, outputs, 7),
         )
         return ResNet(layers).apply(initialise)
@@ -124,7 +124,7 @@ class Config:
         else:
             layers = [
                 nn.Upsample(scale_factor=2),
-                nn.ReflectionPad2d(1),
+                ReflectionPad2d(1),
                 Conv2d(inputs, outputs, 3, bias=bias),
             ]
         return [*layers, normalisation(self.norm, outputs), nn.ReLU(inplace=True)]
@@ -132,7 +132,7 @@ class Config:
 
 def _convolution(inputs: int, outputs: int, kernel: int, *, norm: Norm) -> list[nn.Module]:
     return [
-        nn.ReflectionPad2d(kernel // 2),
+        ReflectionPad2d(kernel // 2),
         Conv2d(inputs, outputs, kernel, bias=norm != "batch"),
         normalisation(norm, outputs),
         nn.ReLU(inplace=True),
