@@ -126,7 +126,8 @@ def test_conditions_that_are_not_the_models_are_refused_in_a_sentence(condition,
         ({"r1": -1.0}, r"model\.r1 is -1\.0; it should be a finite weight of at least 0"),
         ({"size": 9}, "Sides of 9 pixels cannot be halved 1 times"),
         ({"generator": conditional_generator.Config(depth=0)}, "a depth of 0; give at least 1"),
-        ({"discriminator": conditional_discriminator.Config(depth=1, width=0)}, "a width of 0; give at least 1"),
+        ({"discriminator": conditional_discriminator.Config(depth=1, width=0)}, "a width of 0 and 1 more"),
+        ({"discriminator": conditional_discriminator.Config(depth=1, convolutions=-1)}, "no negative number of conv"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused_in_a_sentence(values, said):
@@ -195,7 +196,7 @@ def test_a_spectral_norm_brings_the_greatest_singular_value_of_every_convolution
     for _ in range(60):
         network(noise(1, 1, 8, 8), noise(1, 5))
     layers = [each for each in network.modules() if isinstance(each, nn.Conv2d)]
-    assert len(layers) == 2
+    assert [layer.kernel_size[0] for layer in layers] == [4, 4, 3]
     for layer in layers:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
     for head in (network.plain, network.condition):

@@ -425,7 +425,7 @@ def test_workers_load_what_one_process_does(build, thing):
 
 # Losses of the first three rounds, as first measured: the one line that a new model brings.
 GOLDEN = {
-    "cgan": [1.6889454, 0.0265819, 1.4528337, -0.0660194, 1.9967988, -0.3552762],
+    "cgan": [1.7915931, -0.096499, 1.650171, -0.1925121, 1.5842869, -0.2911901],
     "cyclegan": [16.993046, 0.9524524, 17.315119, 0.8057492, 16.652416, 0.671735],
     "iwae": [2128.3584, 2131.2056, 2130.5198],
     "pix2pix": [0.6969355, 47.93711, 0.6940107, 52.85817, 0.6941267, 50.2071],

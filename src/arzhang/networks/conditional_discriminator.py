@@ -19,7 +19,7 @@ Conditioning = Literal["projection", "concatenation"]
 
 @final
 class Discriminator(nn.Module):
-    """Convolutions that halve the picture, and one logit of what is left.
+    """Convolutions that halve the picture and look at what is left, and one logit of it.
 
     Args:
         layers: From a picture to features.
@@ -69,6 +69,8 @@ class Config:
     """How often the sides are halved."""
     width: int = 64
     """Channels of the outermost layer; each layer inwards has twice as many, up to eight times this."""
+    convolutions: int = 1
+    """Convolutions of 3 x 3 after the last halving, which see how the parts of a picture fit together."""
     conditioning: Conditioning = "projection"
     """How the condition is seen: as an inner product with the features, or as one more channel of the picture."""
     spectral: bool = True
@@ -80,8 +82,11 @@ class Config:
         Raises:
             MisuseError: There is no layer or no channel, or the size is no multiple of two to the power of the depth.
         """
-        if self.width < 1:
-            raise MisuseError(f"The discriminator has a width of {self.width}; give at least 1.")
+        if self.width < 1 or self.convolutions < 0:
+            raise MisuseError(
+                f"The discriminator has a width of {self.width} and {self.convolutions} more convolutions; give a width "
+                "of at least 1, and no negative number of convolutions."
+            )
         side = halved(size, depth=self.depth)
         projected = self.conditioning == "projection"
         channels = [inputs if projected else inputs + 1, *widths(self.width, self.depth)]
@@ -89,6 +94,8 @@ class Config:
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        for _ in range(self.convolutions):
+            layers += [nn.Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         network = Discriminator(
             nn.Sequential(*layers, nn.Flatten()),
             nn.Linear(features, 1),
