@@ -84,8 +84,8 @@ class Config:
         """
         if self.width < 1 or self.convolutions < 0:
             raise MisuseError(
-                f"The discriminator has a width of {self.width} and {self.convolutions} more convolutions; give a width "
-                "of at least 1, and no negative number of convolutions."
+                f"The discriminator has a width of {self.width} and {self.convolutions} more convolutions; give a "
+                "width of at least 1, and no negative number of convolutions."
             )
         side = halved(size, depth=self.depth)
         projected = self.conditioning == "projection"
