@@ -176,8 +176,11 @@ def test_the_logit_of_a_projection_is_linear_in_the_condition(spectral):
 
 
 def test_a_concatenation_sees_the_condition_as_one_more_channel():
-    how = conditional_discriminator.Config(depth=1, width=3, conditioning="concatenation", spectral=False)
+    how = conditional_discriminator.Config(
+        depth=1, width=3, convolutions=0, conditioning="concatenation", spectral=False
+    )
     network = how.build(inputs=2, labels=4, size=8)
+    assert len(network.layers) == 3
     assert network.layers[0].in_channels == 3
     picture, y = noise(1, 2, 8, 8), torch.tensor([[0.0, 0, 1, 0]])
     channel = network.condition.weight[:, 2].view(1, 1, 8, 8)
@@ -190,13 +193,12 @@ def test_a_spectral_norm_brings_the_greatest_singular_value_of_every_convolution
     conditioning,
 ):
     torch.manual_seed(0)
-    network = conditional_discriminator.Config(depth=2, width=4, conditioning=conditioning).build(
-        inputs=1, labels=5, size=8
-    )
+    how = conditional_discriminator.Config(depth=2, width=4, convolutions=2, conditioning=conditioning)
+    network = how.build(inputs=1, labels=5, size=8)
     for _ in range(60):
         network(noise(1, 1, 8, 8), noise(1, 5))
     layers = [each for each in network.modules() if isinstance(each, nn.Conv2d)]
-    assert [layer.kernel_size[0] for layer in layers] == [4, 4, 3]
+    assert [layer.kernel_size[0] for layer in layers] == [4, 4, 3, 3]
     for layer in layers:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
     for head in (network.plain, network.condition):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from arzhang import config, images
+from arzhang import config, images, plugins
 from arzhang.cli import COMMANDS, main
 
 COMMAND = [sys.executable, "-m", "arzhang"]
@@ -105,6 +105,13 @@ def test_inspect_is_json_when_asked_and_takes_the_flags_of_train(arzhang):
     made = json.loads(said.out)
     sees = {network["name"]: network["receptive_field"] for network in made["networks"]}
     assert (made["batch"]["source"], sees["discriminator"]) == ([1, 3, 256, 256], 1)
+
+
+@pytest.mark.parametrize("recipe", plugins.names("recipes"))
+def test_every_recipe_can_be_inspected(arzhang, recipe):
+    said = arzhang("inspect", recipe, "--json")
+    assert (said.status, said.err) == (0, "")
+    assert all(network["parameters"] for network in json.loads(said.out)["networks"])
 
 
 # Check

@@ -429,20 +429,34 @@ def test_few_channels_are_left_to_the_kernels_where_blocks_do_not_fit():
     assert not _layers.ConvTranspose2d(5, 4, 4, stride=2)._thin(image)
 
 
-def test_few_channels_under_autocast_round_like_16_bits_and_no_coarser(monkeypatch):
-    layer, image = _layers.ConvTranspose2d(32, 1, 4, stride=2, padding=1), torch.randn(8, 32, 14, 14)
-    exact = layer(image)
-    assert layer._thin(image)
+def test_few_channels_under_autocast_round_like_the_kernels_forward_and_backward(monkeypatch):
+    layer = _layers.ConvTranspose2d(32, 1, 4, stride=2, padding=1)
+    image = torch.randn(8, 32, 14, 14, requires_grad=True)
 
-    def error():
-        with torch.autocast("cpu", torch.bfloat16):
-            return (layer(image) - exact).square().mean().sqrt()
+    def run(thin, precision=torch.bfloat16):
+        monkeypatch.setattr(_layers, "THIN", thin)
+        assert layer._thin(image) == bool(thin)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            output = layer(image)
+        assert output.dtype == precision
+        return [output.float(), *torch.autograd.grad(output.float().square().sum(), [image, *layer.parameters()])]
 
-    blocks = error()
-    monkeypatch.setattr(_layers, "THIN", 0)
-    kernel = error()
-    assert 0 < kernel < 0.01 * exact.std()
-    assert 0 < blocks < 1.5 * kernel
+    for exact, kernel, blocks in zip(run(0, torch.float32), run(0), run(3), strict=True):
+        errors = [(each - exact).square().mean().sqrt() for each in (kernel, blocks)]
+        assert 0 < errors[0] < 0.02 * exact.square().mean().sqrt()
+        assert 0 < errors[1] < max(2 * errors[0], 0.01 * exact.square().mean().sqrt())
+
+
+def test_few_channels_in_weights_that_are_held_in_16_bits_are_left_to_the_kernels():
+    layer = _layers.ConvTranspose2d(5, 1, 4, stride=2).bfloat16()
+    image = torch.randn(1, 5, 9, 9).bfloat16()
+    assert not layer._thin(image)
+    assert layer(image).dtype == torch.bfloat16
+
+
+def test_reflected_padding_can_be_looked_at_without_a_device():
+    with torch.device("meta"):
+        assert _layers.ReflectionPad2d(2)(torch.empty(1, 3, 6, 5)).shape == (1, 3, 10, 9)
 
 
 def test_reflected_padding_keeps_16_bits_under_autocast():

@@ -66,13 +66,14 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
 
     def _thin(self, image: Tensor) -> bool:
-        """Tell whether blocks are faster."""
+        """Tell whether blocks are faster, in the precisions for which that is known."""
         kernel, stride, pad = _geometry(self)
         return (
             not image.is_cuda
             and self.out_channels <= THIN
             and kernel % stride == 0
             and int(self.output_padding[0]) <= pad
+            and self.weight.dtype not in (torch.bfloat16, torch.float16)  # autocast keeps them in float32
             and not torch.compiler.is_compiling()
         )
 
@@ -89,7 +90,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         )
         rows = functools.reduce(torch.add, apart).permute(3, 0, 4, 1, 5, 2).flatten(4).flatten(2, 3)
         height, width = (length - 2 * pad + more for length in rows.shape[2:])
-        return _offset(rows[..., pad : pad + height, pad : pad + width], self.bias)
+        bias = None if self.bias is None else self.bias.to(rows.dtype)
+        return _offset(rows[..., pad : pad + height, pad : pad + width], bias)
 
 
 @final
@@ -98,7 +100,7 @@ class ReflectionPad2d(nn.ReflectionPad2d):
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:  # noqa: A002 - PyTorch's name
         """Return the padded picture."""
-        with torch.autocast(input.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             return super().forward(input)
 
 
