@@ -151,7 +151,7 @@ def by_arzhang(*, precision: str = "float32", compiled: bool = False) -> Callabl
     return steps
 
 
-def explaining(*, plain: bool = False) -> Callable[[], float]:
+def explaining(*, plain: bool = False, precision: str = "float32") -> Callable[[], float]:
     """Prepare the log-likelihood, as a script or as this package has it."""
     if plain:
         slow()
@@ -173,7 +173,7 @@ def explaining(*, plain: bool = False) -> Callable[[], float]:
 
     def explain() -> float:
         started = time.perf_counter()
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             if plain:
                 scripted()
             else:
@@ -201,7 +201,11 @@ STEP = {
     "(arzhang train, bfloat16)": partial(by_arzhang, precision="bfloat16"),
     "(arzhang train, compiled)": partial(by_arzhang, compiled=True),
 }
-NLL = {"plain": partial(explaining, plain=True), "log_likelihood": explaining}
+NLL = {
+    "plain": partial(explaining, plain=True),
+    "log_likelihood": explaining,
+    "(log_likelihood, bfloat16)": partial(explaining, precision="bfloat16"),
+}
 
 if __name__ == "__main__":
     if PART == "nll":

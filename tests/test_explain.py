@@ -150,6 +150,15 @@ def test_nats_are_a_function_of_the_seed_and_leave_the_dice(plain):
     assert one[0] != other[0]
 
 
+def test_nats_are_computed_in_the_precision_that_is_asked_for_and_say_so(plain):
+    exact, rounded = (
+        explain.explain(plain, metrics=(), importance=50, images=5, precision=precision, **HOW)
+        for precision in ("float32", "bfloat16")
+    )
+    assert (exact.provenance["precision"], rounded.provenance["precision"]) == ("float32", "bfloat16")
+    assert 0 < abs(exact.nats[0].value - rounded.nats[0].value) < 1e-3 * abs(exact.nats[0].value)
+
+
 def test_a_likelihood_of_few_samples_is_doubted(plain):
     said = " ".join(explain.explain(plain, metrics=(), importance=3, images=4, **HOW).remarks)
     assert "nll is -log p(x) by k = 3 importance samples, whose standard error is" in said

@@ -179,6 +179,7 @@ def explain(
             "run": str(run),
             "explained": f"{len(chosen):,} of {len(splits.held_out):,} held-out pictures",
             "importance samples": f"{importance:,} of each",
+            "precision": options.precision,
             **(provenance_of(sets, options.seed) if sets else {"seed": str(options.seed)}),
         },
         shown=_shown(sampler, nats, seed=options.seed),
@@ -319,7 +320,8 @@ def _explained(sampler: Sampler, held_out: Dataset, chosen: Sequence[int], *, sa
         if number % processes.size() != processes.rank():
             continue
         x = pictures[rows].to(device)
-        with torch.no_grad(), torch.random.fork_rng(devices=gpus), computing("float32", device) as autocast, autocast:
+        dice = torch.random.fork_rng(devices=gpus)
+        with torch.no_grad(), dice, computing(how.precision, device) as autocast, autocast:
             torch.manual_seed(rng.seed_of(how.seed, "explain", number))
             parts = (x, game.encode(x), game.prior(), game.given)
             report = objective.report(*parts, samples=samples)
