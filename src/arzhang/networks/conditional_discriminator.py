@@ -80,8 +80,8 @@ class Config:
         """Make the network for these numbers of channels and of the condition, and pixels of each side.
 
         Raises:
-            MisuseError: There is no layer or channel, a negative number of convolutions, or the size is no multiple of two
-                to the power of the depth.
+            MisuseError: There is no layer or channel, a negative number of convolutions, or the size is no multiple of
+                two to the power of the depth.
         """
         if self.width < 1 or self.convolutions < 0:
             raise MisuseError(
