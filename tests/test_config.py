@@ -103,7 +103,7 @@ def test_a_file_can_put_another_part_in_place():
     [
         ({"modle": {}}, "There is no key 'modle'; did you mean model?"),
         ({"model": {"generator": {"dept": 3}}}, "There is no key 'model.generator.dept'; did you mean depth?"),
-        ({"optimiser": {"xyz": 1}}, "'optimiser.xyz'; there are rate, betas, schedule, decay_from."),
+        ({"optimiser": {"xyz": 1}}, "'optimiser.xyz'; there are rate, betas, schedule, decay_from, weight_decay."),
         ({3: 1}, "There is no key '3'; there are model, data"),
         ({"batch": "four"}, "The key 'batch' holds 'four', where int is expected."),
         ({"batch": 1.5}, "The key 'batch' holds 1.5, where int is expected."),

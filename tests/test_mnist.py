@@ -1,6 +1,7 @@
 """MNIST from IDX files that are whole, compressed, truncated, swapped or others; scikit-learn's digits beside it."""
 
 import gzip
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from arzhang import rng
 from arzhang.data import digits, mnist
+from arzhang.data._warp import warped
 from arzhang.downloads import sha256
 from arzhang.types import ArzhangError, MisuseError
 
@@ -55,6 +58,45 @@ def test_compressed_and_plain_files_are_the_same(folder):
         (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     assert torch.equal(build(folder).train.pictures, plain.pictures)
+
+
+def test_a_warp_moves_a_blobs_covariance_as_its_matrix_says_and_its_centre_not_at_all():
+    place = torch.arange(101.0) - 50
+    offsets = torch.stack(torch.meshgrid(place, place, indexing="xy"))
+    blob = torch.diag(torch.tensor([90.0, 30.0]))
+    density = torch.exp(-torch.einsum("ihw,ij,jhw->hw", offsets, blob.inverse(), offsets) / 2)
+    many = 6
+    made = warped(2 * density.repeat(many, 1, 1, 1) - 1, [rng.generator(seed) for seed in range(many)], warp=0.4)
+    for seed, picture in enumerate(made):
+        turn, slant, width, height = (0.4 * (2 * torch.rand(4, generator=rng.generator(seed)) - 1)).tolist()
+        turned = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+        back = turned @ torch.tensor([[math.exp(width / 2), slant], [0.0, math.exp(height / 2)]])
+        share = (picture[0] + 1) / (picture[0] + 1).sum()
+        centre = torch.einsum("ihw,hw->i", offsets, share)
+        covariance = torch.einsum("ihw,jhw,hw->ij", offsets, offsets, share)
+        torch.testing.assert_close(centre, torch.zeros(2), rtol=0, atol=1e-3)
+        torch.testing.assert_close(covariance, back.inverse() @ blob @ back.inverse().T, rtol=0.002, atol=0.1)
+
+
+@pytest.mark.parametrize("binarise", ["none", "dynamic"])
+@pytest.mark.parametrize("data", [mnist, digits])
+def test_digits_are_warped_where_they_are_learnt_from_and_nowhere_else(folder, data, binarise):
+    config = mnist.Config(root=folder, binarise=binarise) if data is mnist else digits.Config(binarise=binarise)
+    plain, bent = (replace(config, warp=warp).build(seed=0) for warp in (0.0, 0.3))
+    assert torch.equal(plain.held_out.example(1, None)["image"], bent.held_out.example(1, None)["image"])
+    assert torch.equal(plain.train.example(1, None)["image"], bent.train.example(1, None)["image"])
+    one = bent.train.example(1, rng.generator(7))["image"]
+    assert not torch.equal(one, plain.train.example(1, rng.generator(7))["image"])
+    assert torch.equal(one, bent.train.examples([(0, rng.generator(6)), (1, rng.generator(7))])["image"][1])
+    assert -1 <= one.min() < one.max() <= 1
+
+
+@pytest.mark.parametrize("warp", [-0.1, 1.5, math.nan])
+@pytest.mark.parametrize("data", [mnist, digits])
+def test_a_warp_that_is_none_is_refused(folder, data, warp):
+    config = mnist.Config(root=folder, warp=warp) if data is mnist else digits.Config(warp=warp)
+    with pytest.raises(MisuseError, match=f"The warp is {warp}; give a number from 0"):
+        config.build(seed=0)
 
 
 @pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="the shared data is not on this machine")

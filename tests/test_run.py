@@ -95,6 +95,7 @@ def test_steps_are_steps():
         ({"steps": 1, "optimiser": Adam(rate=math.inf)}, "optimiser.rate is inf"),
         ({"steps": 1, "optimiser": Adam(betas=(0.5, 1.0))}, "optimiser.betas holds 1.0"),
         ({"steps": 1, "optimiser": Adam(decay_from=1.5)}, "optimiser.decay_from is 1.5"),
+        ({"steps": 1, "optimiser": Adam(weight_decay=-0.1)}, "optimiser.weight_decay is -0.1"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(changes, sentence):

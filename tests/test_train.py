@@ -151,6 +151,18 @@ def test_the_rate_follows_its_schedule(tmp_path):
     assert len(set(terms(tmp_path / "cosine", "rate").values())) == 4
 
 
+def test_weights_decay_by_a_share_of_the_rate_beside_the_gradient(tmp_path):
+    adams = {"begun": Adam(rate=0.0), "plain": Adam(rate=0.01), "decayed": Adam(rate=0.01, weight_decay=0.5)}
+    weights = {}
+    for name, adam in adams.items():
+        go(small(optimiser=adam, steps=1), tmp_path / name)
+        weights[name] = load_file(tmp_path / name / "checkpoints/00000001/model.safetensors")
+    for name, _ in small().model.build().discriminator.named_parameters():  # which moves first, by equal gradients
+        begun, plain, decayed = (weights[adam][f"discriminator.{name}"] for adam in adams)
+        torch.testing.assert_close(decayed, plain - 0.01 * 0.5 * begun, rtol=1e-6, atol=1e-7)
+        assert not torch.equal(plain, begun)
+
+
 def test_epochs_give_the_length_and_batches_span_them(tmp_path):
     go(small(steps=None, epochs=2, batch=3), tmp_path)
     assert listing(tmp_path)[-1] == 3  # 2 epochs of 4 examples in batches of 3, rounded up

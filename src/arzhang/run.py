@@ -13,7 +13,12 @@ from arzhang.types import DataConfig, MisuseError, ModelConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adam:
-    """How every player's networks are moved."""
+    """How every player's networks are moved.
+
+    References:
+        Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2.
+    """
 
     rate: float = 2e-4
     """Learning rate before its schedule."""
@@ -23,6 +28,9 @@ class Adam:
     """How the rate goes down."""
     decay_from: float = 0.5
     """Share of the training after which the linear schedule starts to go down."""
+    weight_decay: float = 0.0
+    """How fast weights shrink by themselves, in units of the learning rate (AdamW); .1 keeps a long training from
+    learning its pictures by heart."""
 
     def rate_at(self, now: int, total: int) -> float:
         """Return the rate in the unit ``now`` (a step or an epoch, from 0) of ``total``; it is never 0 before the end.
@@ -104,6 +112,8 @@ class Run:
         for name, share in (("ema", self.ema), *(("optimiser.betas", beta) for beta in adam.betas)):
             if not 0 <= share < 1:
                 raise MisuseError(f"{name} holds {share}; it should be at least 0 and below 1.")
+        if not 0 <= adam.weight_decay < math.inf:
+            raise MisuseError(f"optimiser.weight_decay is {adam.weight_decay}; it should be a number of at least 0.")
         if not 0 <= adam.decay_from <= 1:
             raise MisuseError(f"optimiser.decay_from is {adam.decay_from}; it should be a share, from 0 to 1.")
 

@@ -66,7 +66,7 @@ class State:
     """
 
     game: nn.Module
-    optimisers: Mapping[str, torch.optim.Adam]
+    optimisers: Mapping[str, torch.optim.AdamW]
     scaler: GradScaler = UNSCALED
     average: nn.Module | None = None
     step: int = 0
@@ -318,10 +318,11 @@ def begin(run: Run, device: torch.device) -> State:
             "within a batch: leave --accumulate out, and give a smaller --batch."
         )
     optimisers = {
-        player: torch.optim.Adam(
+        player: torch.optim.AdamW(
             [parameter for name in names for parameter in game.get_submodule(name).parameters()],
             lr=run.optimiser.rate,
             betas=run.optimiser.betas,
+            weight_decay=run.optimiser.weight_decay,
             fused=True,
         )
         for player, names in players.items()

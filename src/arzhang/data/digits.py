@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from arzhang import rng
 from arzhang.data._binarise import Binarise, binarised
+from arzhang.data._warp import check_warp, warped
 from arzhang.types import MisuseError, Splits
 
 LEVELS = 16
@@ -40,6 +41,8 @@ class Config:
     """Pixels of each side, to which the 8 are enlarged (bicubic)."""
     binarise: Binarise = "none"
     """Whether pixels are drawn to be black or white: not, once (the same in every run), or anew in each epoch."""
+    warp: float = 0.0
+    """How far digits that are learnt from are turned (in radians), slanted and stretched at random; .1 is little."""
 
     def build(self, *, seed: int) -> Splits:
         """Open the digits.
@@ -48,12 +51,13 @@ class Config:
             seed: Decides which fifth is held out.
 
         Raises:
-            MisuseError: The size is less than 1.
+            MisuseError: The size is less than 1, or the warp is out of its range.
         """
         from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import
 
         if self.size < 1:
             raise MisuseError(f"The size is {self.size}, and at least 1 pixel is needed.")
+        check_warp(self.warp)
         bundled = load_digits()
         small = torch.from_numpy(bundled.images).float() / (LEVELS / 2) - 1
         labels = torch.from_numpy(bundled.target).long()
@@ -69,7 +73,7 @@ class Config:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Digits:
-    """One split, in which nothing is drawn but black and white, if that is asked for."""
+    """One split, in which nothing is drawn but warps, and black and white, if they are asked for."""
 
     pictures: Float[Tensor, "N 8 8"]
     labels: Int64[Tensor, " N"]
@@ -88,6 +92,7 @@ class Digits:
         indices, generators = zip(*drawn, strict=True)
         chosen, side = list(indices), (self.config.size, self.config.size)
         grey = functional.interpolate(self.pictures[chosen, None], side, mode="bicubic", antialias=True).clamp(-1, 1)
+        grey = warped(grey, generators, warp=self.config.warp)
         image = binarised(grey, map(self.name, chosen), generators, how=self.config.binarise)
         return {"image": image, "label": self.labels[chosen]}
 

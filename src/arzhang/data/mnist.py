@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from arzhang.data._binarise import Binarise, binarised
+from arzhang.data._warp import check_warp, warped
 from arzhang.downloads import Published, fetch
 from arzhang.types import ArzhangError, MisuseError, Splits
 
@@ -63,16 +64,19 @@ class Config:
     """Pixels of each side; 28 leaves the digits as they are."""
     binarise: Binarise = "none"
     """Whether pixels are drawn to be black or white: not, once (the same in every run), or anew in each epoch."""
+    warp: float = 0.0
+    """How far digits that are learnt from are turned (in radians), slanted and stretched at random; .1 is little."""
 
     def build(self, *, seed: int) -> Splits:  # noqa: ARG002 - the split is the published one
         """Read the digits.
 
         Raises:
             ArzhangError: A file is neither here nor to be had, is truncated, or is another than its name says.
-            MisuseError: The size is less than 1.
+            MisuseError: The size is less than 1, or the warp is out of its range.
         """
         if self.size < 1:
             raise MisuseError(f"The size is {self.size}, and at least 1 pixel is needed.")
+        check_warp(self.warp)
         train, held_out = (_read_split(self.root, split, config=self) for split in ("train", "t10k"))
         if len(train) < len(held_out):
             raise ArzhangError(
@@ -85,7 +89,7 @@ class Config:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Digits:
-    """One split, in which nothing is drawn but black and white, if that is asked for."""
+    """One split, in which nothing is drawn but warps, and black and white, if they are asked for."""
 
     pictures: UInt8[Tensor, "N 28 28"]
     labels: Int64[Tensor, " N"]
@@ -106,6 +110,7 @@ class Digits:
         grey = self.pictures[chosen, None] / 127.5 - 1
         if size != SIDE:
             grey = functional.interpolate(grey, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+        grey = warped(grey, generators, warp=self.config.warp)
         names = (f"{self.name(index)} of mnist" for index in chosen)
         image = binarised(grey, names, generators, how=self.config.binarise)
         return {"image": image, "label": self.labels[chosen]}
