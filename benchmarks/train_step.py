@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch import nn
 
 from arzhang import plugins
 from arzhang.allocator import keep_memory
@@ -57,6 +58,7 @@ def variant(
         keep_memory()
     if not products:
         _layers.FEW = _layers.THIN = 0
+        _layers.ConvTranspose2d.forward = nn.ConvTranspose2d.forward  # type: ignore[method-assign]
     if not shared:
         cyclegan.apart = cgan.apart = lambda _: False
     if not ordered:

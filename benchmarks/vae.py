@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, Normal
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -92,6 +92,7 @@ def written_out(game: Autoencoder, image: Tensor) -> Tensor:
 def slow() -> None:
     """Leave all layers to the kernels, as they come."""
     _layers.FEW = _layers.THIN = 0
+    _layers.ConvTranspose2d.forward = nn.ConvTranspose2d.forward  # type: ignore[method-assign]
     conv_decoder.LAYOUT = torch.contiguous_format
 
 

@@ -422,6 +422,22 @@ def test_few_channels_are_a_product_and_a_sum_of_its_parts(monkeypatch, kernel, 
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_bias_that_is_added_by_itself_is_pytorchs(bias, more):
+    layer = _layers.ConvTranspose2d(5, 4, 3, 2, padding=1, output_padding=more, bias=bias).double()
+    image = torch.randn(3, 5, 9, 8, dtype=torch.float64, requires_grad=True)
+    outputs = layer(image), nn.ConvTranspose2d.forward(layer, image)
+    assert ("Add" in outputs[0].grad_fn.name()) == bias
+    results = [
+        [output, *torch.autograd.grad(output.square().sum(), [image, *layer.parameters()])] for output in outputs
+    ]
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        assert torch.equal(layer(image), nn.ConvTranspose2d.forward(layer, image))
+
+
 def test_few_channels_are_left_to_the_kernels_where_blocks_do_not_fit():
     image = torch.randn(1, 5, 9, 9)
     assert not _layers.ConvTranspose2d(5, 1, 3, stride=2, padding=1)._thin(image)

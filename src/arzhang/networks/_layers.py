@@ -59,11 +59,19 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         height, width = ((length - 1) * stride - 2 * pad + kernel + more for length in image.shape[2:])
         held = self.weight.stride(0) == 1
         if not _few(image, 0 if held else image[:, 0].numel()):
-            return self._blocks(image) if self._thin(image) else super().forward(image)
+            return self._blocks(image) if self._thin(image) else self._kernels(image)
         with torch.autocast("cpu", enabled=False):
             patches = _product(self.weight.flatten(1).T, image.to(self.weight.dtype).flatten(2))
             features = functional.fold(patches, (height, width), kernel, padding=pad, stride=stride)
             return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
+
+    def _kernels(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B outputs H W"]:
+        """Add the bias by itself while it learns on a CPU, where kernels with one are slow backwards."""
+        if image.is_cuda or self.bias is None or not torch.is_grad_enabled():
+            return super().forward(image)
+        _, stride, pad = _geometry(self)
+        features = functional.conv_transpose2d(image, self.weight, None, stride, pad, int(self.output_padding[0]))
+        return _offset(features, self.bias.to(features.dtype))
 
     def _thin(self, image: Tensor) -> bool:
         """Tell whether blocks are faster, in the precisions for which that is known."""
