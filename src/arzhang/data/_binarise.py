@@ -33,5 +33,5 @@ def binarised(
     chance = torch.empty_like(pictures)
     for row, name, generator in zip(chance, names, generators, strict=True):
         drawn = generator if how == "dynamic" and generator else rng.generator(0, "binarise", name)
-        torch.rand(row.shape, generator=drawn, out=row)
-    return torch.where(2 * chance - 1 < pictures, 1.0, -1.0)
+        row.uniform_(generator=drawn)
+    return (2 * chance - 1 < pictures).to(pictures.dtype).mul_(2).sub_(1)

@@ -107,7 +107,7 @@ class Digits:
         """Return many examples as a batch: indices, each with its generator."""
         indices, generators = zip(*drawn, strict=True)
         chosen, size = list(indices), self.config.size
-        grey = self.pictures[chosen, None] / 127.5 - 1
+        grey = self.pictures[chosen, None].float().div_(127.5).sub_(1)
         if size != SIDE:
             grey = functional.interpolate(grey, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
         grey = warped(grey, generators, warp=self.config.warp)
