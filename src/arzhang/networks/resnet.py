@@ -20,11 +20,12 @@ class ResNet(nn.Module):
 
     Args:
         layers: All but the last nonlinearity, which is a hyperbolic tangent.
+        skip: Whether they make what is added to the picture.
     """
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, layers: nn.Sequential, *, skip: bool) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers, self.skip = layers, skip
         self.multiple, self.least = 4, 8
 
     def forward(self, image: Float[Tensor, "B inputs H W"]) -> Float[Tensor, "B outputs H W"]:
@@ -41,8 +42,8 @@ class ResNet(nn.Module):
             )
         if not image.is_cuda:
             image = image.contiguous(memory_format=LAYOUT)
-        translated: Tensor = self.layers(image)
-        return translated.tanh()
+        made: Tensor = self.layers(image).tanh()
+        return (image + made).clamp(-1, 1) if self.skip else made
 
 
 @final
@@ -75,6 +76,8 @@ class Config:
         Zhu, Park, Isola and Efros, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
         arXiv:1703.10593, section 7.2.
         Odena et al., "Deconvolution and Checkerboard Artifacts", 2016 (resize).
+        Kupyn et al., "DeblurGAN: Blind Motion Deblurring Using Conditional Adversarial Networks", CVPR 2018, section
+        3.2 (skip).
 
     Example:
         >>> with torch.device("meta"):
@@ -93,17 +96,24 @@ class Config:
     """Probability of dropping a feature inside a block, which is noise where a game has none of its own."""
     upsample: Literal["transposed", "resize"] = "transposed"
     """Transposed convolutions, or enlargement and a convolution, which leaves no checkerboard."""
+    skip: bool = False
+    """Whether what is made is added to the picture: it begins as the picture itself, and what stays is kept sharp."""
 
     def build(self, *, inputs: int, outputs: int) -> ResNet:
         """Make the network for these numbers of channels.
 
         Raises:
-            MisuseError: There is no block, no channel, or ``dropout`` is no probability.
+            MisuseError: There is no block, no channel, ``dropout`` is no probability, or what is made cannot be added
+                to a picture of another number of channels.
         """
         if min(self.blocks, self.width) < 1:
             raise MisuseError(f"The ResNet has {self.blocks} blocks and a width of {self.width}; give it at least 1.")
         if not 0 <= self.dropout <= 1:
             raise MisuseError(f"The ResNet has a dropout of {self.dropout}; give it a probability, from 0 to 1.")
+        if self.skip and inputs != outputs:
+            raise MisuseError(
+                f"The ResNet cannot add {outputs} channels to a picture of {inputs}: give --model.generator.skip False."
+            )
         width, bias = self.width, self.norm != "batch"
         layers = nn.Sequential(
             *_convolution(inputs, width, 7, norm=self.norm),
@@ -115,7 +125,11 @@ class Config:
             ReflectionPad2d(3),
             Conv2d(width, outputs, 7),
         )
-        return ResNet(layers).apply(initialise)
+        if self.norm != "none":
+            layers.apply(initialise)
+        if self.skip:
+            nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
+        return ResNet(layers, skip=self.skip)
 
     def _doubling(self, inputs: int, outputs: int, *, bias: bool) -> list[nn.Module]:
         layers: list[nn.Module]
