@@ -144,6 +144,37 @@ def test_a_resnet_that_enlarges_has_the_size_of_one_that_is_transposed():
         assert any(isinstance(each, nn.ConvTranspose2d) for each in network.modules()) == (upsample == "transposed")
 
 
+@pytest.mark.parametrize("norm", ["instance", "none"])
+def test_a_resnet_that_adds_begins_as_the_picture_and_stays_in_its_range(norm):
+    network = resnet.Config(width=4, blocks=2, norm=norm, skip=True).build(inputs=3, outputs=3).double()
+    picture = batch_of(size=16, count=2).a.double()
+    assert torch.equal(network(picture), picture)
+    with torch.no_grad():
+        network.layers[-1].weight.normal_(std=0.3)
+    added = network.layers(picture).tanh()
+    made = network(picture)
+    torch.testing.assert_close(made, (picture + added).clamp(-1, 1), rtol=1e-9, atol=1e-10)
+    assert added.abs().mean() > 0.01
+    assert made.abs().max() <= 1
+
+
+def test_a_resnet_cannot_add_to_a_picture_of_other_channels():
+    with pytest.raises(MisuseError, match=r"cannot add 3 channels to a picture of 1: give .*skip False"):
+        resnet.Config(width=2, blocks=1, skip=True).build(inputs=1, outputs=3)
+
+
+def test_without_a_norm_a_resnet_keeps_the_scale_of_its_features():
+    torch.manual_seed(0)
+    plain, normed = (resnet.Config(width=16, norm=norm).build(inputs=3, outputs=3) for norm in ("none", "instance"))
+    for one, other in zip(plain.modules(), normed.modules(), strict=True):
+        if isinstance(one, nn.Conv2d | nn.ConvTranspose2d):
+            bound = (
+                nn.init._calculate_fan_in_and_fan_out(one.weight)[0] ** -0.5
+            )  # Kaiming's, uniform, with a gain of 1/3
+            assert 0.95 * bound < one.weight.abs().max() <= bound
+            assert abs(other.weight.std() - 0.02) < 5 * 0.02 / (2 * other.weight.numel()) ** 0.5
+
+
 @pytest.mark.parametrize("side", [4, 18])
 def test_a_resnet_refuses_sides_that_it_cannot_halve_twice(side):
     with pytest.raises(MisuseError, match=rf"{side} x {side} pixels .* multiples of 4, at least 8"):

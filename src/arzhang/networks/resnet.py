@@ -125,10 +125,11 @@ class Config:
             ReflectionPad2d(3),
             Conv2d(width, outputs, 7),
         )
-        if self.norm != "none":
+        if self.norm != "none":  # without one, weights that small would let features fade from layer to layer
             layers.apply(initialise)
         if self.skip:
-            nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
+            for last in layers[-1].parameters():
+                nn.init.zeros_(last)
         return ResNet(layers, skip=self.skip)
 
     def _doubling(self, inputs: int, outputs: int, *, bias: bool) -> list[nn.Module]:
