@@ -97,7 +97,7 @@ class Config:
     upsample: Literal["transposed", "resize"] = "transposed"
     """Transposed convolutions, or enlargement and a convolution, which leaves no checkerboard."""
     skip: bool = False
-    """Whether what is made is added to the picture: it begins as the picture itself, and what stays is kept sharp."""
+    """Whether what is made is added to the picture, so that what stays is sharp; without a norm it begins near it."""
 
     def build(self, *, inputs: int, outputs: int) -> ResNet:
         """Make the network for these numbers of channels.
@@ -127,9 +127,6 @@ class Config:
         )
         if self.norm != "none":  # without one, weights that small would let features fade from layer to layer
             layers.apply(initialise)
-        if self.skip:
-            for last in layers[-1].parameters():
-                nn.init.zeros_(last)
         return ResNet(layers, skip=self.skip)
 
     def _doubling(self, inputs: int, outputs: int, *, bias: bool) -> list[nn.Module]:
