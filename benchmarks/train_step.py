@@ -93,7 +93,7 @@ MEASURES = {
     "plain": {},
     "+ memory kept": {"kept": True},
     "+ fused Adam": {"fused": True},
-    "+ products (float32)": {"products": True},
+    "+ products, bias apart (float32)": {"products": True},
     **({} if GIVEN.model == "pix2pix" else OF_SEVERAL),
     "+ bfloat16": {"precision": "bfloat16"},
 }

@@ -436,6 +436,9 @@ def test_a_bias_that_is_added_by_itself_is_pytorchs(bias, more):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
     with torch.no_grad():
         assert torch.equal(layer(image), nn.ConvTranspose2d.forward(layer, image))
+    layer.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(image.float()).dtype == torch.bfloat16
 
 
 def test_few_channels_are_left_to_the_kernels_where_blocks_do_not_fit():

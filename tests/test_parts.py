@@ -10,7 +10,7 @@ from scipy import stats
 from arzhang import images
 from arzhang.data import facade
 from arzhang.models import pix2pix
-from arzhang.networks import imagegan, patchgan, pixelgan, unet
+from arzhang.networks import imagegan, patchgan, pixelgan, resnet, unet
 from arzhang.study.pix2pix import Cell, Config, Measured, Result, gradient_energy, run
 from arzhang.types import Batch, Estimate, MisuseError
 
@@ -81,6 +81,8 @@ def test_what_has_nothing_to_learn_from_is_refused():
         pix2pix.Config(**SMALL, adversarial="none", l1=0).build()
     with pytest.raises(MisuseError, match="There are -1 planes of noise"):
         pix2pix.Config(**SMALL, noise=-1).build()
+    with pytest.raises(MisuseError, match="would add its pictures to noise"):
+        pix2pix.Config(**SMALL | {"generator": resnet.Config(width=2, blocks=1, global_skip=True)}, noise=1).build()
 
 
 def test_planes_of_noise_are_drawn_from_the_seed_and_are_zero_without():

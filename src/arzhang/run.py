@@ -17,7 +17,8 @@ class Adam:
 
     References:
         Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
-        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2.
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2,
+        with the rate in both terms, as PyTorch has it.
     """
 
     rate: float = 2e-4
@@ -29,8 +30,8 @@ class Adam:
     decay_from: float = 0.5
     """Share of the training after which the linear schedule starts to go down."""
     weight_decay: float = 0.0
-    """How fast weights shrink by themselves, in units of the learning rate (AdamW); .1 keeps a long training from
-    learning its pictures by heart."""
+    """Share by which all that learns shrinks in a step, times the rate (AdamW), against learning by heart; .1 times the
+    sum of all rates says how far."""
 
     def rate_at(self, now: int, total: int) -> float:
         """Return the rate in the unit ``now`` (a step or an epoch, from 0) of ``total``; it is never 0 before the end.

@@ -66,7 +66,7 @@ class State:
     """
 
     game: nn.Module
-    optimisers: Mapping[str, torch.optim.AdamW]
+    optimisers: Mapping[str, torch.optim.Adam]
     scaler: GradScaler = UNSCALED
     average: nn.Module | None = None
     step: int = 0

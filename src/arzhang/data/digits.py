@@ -42,7 +42,7 @@ class Config:
     binarise: Binarise = "none"
     """Whether pixels are drawn to be black or white: not, once (the same in every run), or anew in each epoch."""
     warp: float = 0.0
-    """How far digits that are learnt from are turned (in radians), slanted and stretched at random; .1 is little."""
+    """Most rotation (in radians), shear, and twice the logarithm of the scale, of digits that are learnt from."""
 
     def build(self, *, seed: int) -> Splits:
         """Open the digits.
@@ -51,13 +51,13 @@ class Config:
             seed: Decides which fifth is held out.
 
         Raises:
-            MisuseError: The size is less than 1, or the warp is out of its range.
+            MisuseError: The size is less than 1, or the warp is out of its range or does not fit.
         """
         from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import
 
         if self.size < 1:
             raise MisuseError(f"The size is {self.size}, and at least 1 pixel is needed.")
-        check_warp(self.warp)
+        check_warp(self.warp, self.binarise)
         bundled = load_digits()
         small = torch.from_numpy(bundled.images).float() / (LEVELS / 2) - 1
         labels = torch.from_numpy(bundled.target).long()

@@ -65,18 +65,18 @@ class Config:
     binarise: Binarise = "none"
     """Whether pixels are drawn to be black or white: not, once (the same in every run), or anew in each epoch."""
     warp: float = 0.0
-    """How far digits that are learnt from are turned (in radians), slanted and stretched at random; .1 is little."""
+    """Most rotation (in radians), shear, and twice the logarithm of the scale, of digits that are learnt from."""
 
     def build(self, *, seed: int) -> Splits:  # noqa: ARG002 - the split is the published one
         """Read the digits.
 
         Raises:
             ArzhangError: A file is neither here nor to be had, is truncated, or is another than its name says.
-            MisuseError: The size is less than 1, or the warp is out of its range.
+            MisuseError: The size is less than 1, or the warp is out of its range or does not fit.
         """
         if self.size < 1:
             raise MisuseError(f"The size is {self.size}, and at least 1 pixel is needed.")
-        check_warp(self.warp)
+        check_warp(self.warp, self.binarise)
         train, held_out = (_read_split(self.root, split, config=self) for split in ("train", "t10k"))
         if len(train) < len(held_out):
             raise ArzhangError(

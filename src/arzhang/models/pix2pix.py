@@ -72,6 +72,8 @@ class Pix2Pix(nn.Module):
             )
         if config.noise < 0:
             raise MisuseError(f"There are {config.noise} planes of noise: give --model.noise 0 or more.")
+        if config.noise and getattr(config.generator, "global_skip", False):
+            raise MisuseError("The generator would add its pictures to noise: leave --model.noise out, or global_skip.")
         inputs = config.source_channels + config.noise
         self.generator = config.generator.build(inputs=inputs, outputs=config.target_channels)
         self.source_channels, self.target_channels = config.source_channels, config.target_channels

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -69,8 +69,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         """Add the bias by itself while it learns on a CPU, where kernels with one are slow backwards."""
         if image.is_cuda or self.bias is None or not torch.is_grad_enabled():
             return super().forward(image)
-        _, stride, pad = _geometry(self)
-        features = functional.conv_transpose2d(image, self.weight, None, stride, pad, int(self.output_padding[0]))
+        pad: Any = self.padding
+        features = functional.conv_transpose2d(
+            image, self.weight, None, self.stride, pad, self.output_padding, self.groups, self.dilation
+        )
         return _offset(features, self.bias.to(features.dtype))
 
     def _thin(self, image: Tensor) -> bool:

@@ -20,12 +20,12 @@ class ResNet(nn.Module):
 
     Args:
         layers: All but the last nonlinearity, which is a hyperbolic tangent.
-        skip: Whether they make what is added to the picture.
+        global_skip: Whether they make what is added to the picture.
     """
 
-    def __init__(self, layers: nn.Sequential, *, skip: bool) -> None:
+    def __init__(self, layers: nn.Sequential, *, global_skip: bool) -> None:
         super().__init__()
-        self.layers, self.skip = layers, skip
+        self.layers, self.global_skip = layers, global_skip
         self.multiple, self.least = 4, 8
 
     def forward(self, image: Float[Tensor, "B inputs H W"]) -> Float[Tensor, "B outputs H W"]:
@@ -43,7 +43,7 @@ class ResNet(nn.Module):
         if not image.is_cuda:
             image = image.contiguous(memory_format=LAYOUT)
         made: Tensor = self.layers(image).tanh()
-        return (image + made).clamp(-1, 1) if self.skip else made
+        return (image + made).clamp(-1, 1) if self.global_skip else made
 
 
 @final
@@ -77,7 +77,7 @@ class Config:
         arXiv:1703.10593, section 7.2.
         Odena et al., "Deconvolution and Checkerboard Artifacts", 2016 (resize).
         Kupyn et al., "DeblurGAN: Blind Motion Deblurring Using Conditional Adversarial Networks", CVPR 2018, section
-        3.2 (skip).
+        3.2 (global skip).
 
     Example:
         >>> with torch.device("meta"):
@@ -91,13 +91,14 @@ class Config:
     width: int = 64
     """Channels of the outermost layers; the blocks have four times as many."""
     norm: Norm = "instance"
-    """What normalises all layers but the last."""
+    """What normalises all layers but the last; without, weights begin as PyTorch's layers do, and not as N(0, .02)."""
     dropout: float = 0.0
     """Probability of dropping a feature inside a block, which is noise where a game has none of its own."""
     upsample: Literal["transposed", "resize"] = "transposed"
     """Transposed convolutions, or enlargement and a convolution, which leaves no checkerboard."""
-    skip: bool = False
-    """Whether what is made is added to the picture, so that what stays is sharp; without a norm it begins near it."""
+    global_skip: bool = False
+    """Whether what is made is added to the picture, and cut off where that leaves the range; what stays is then sharp.
+    It begins near the picture without a norm, and far from it with one; not for drawings in black and white."""
 
     def build(self, *, inputs: int, outputs: int) -> ResNet:
         """Make the network for these numbers of channels.
@@ -110,9 +111,9 @@ class Config:
             raise MisuseError(f"The ResNet has {self.blocks} blocks and a width of {self.width}; give it at least 1.")
         if not 0 <= self.dropout <= 1:
             raise MisuseError(f"The ResNet has a dropout of {self.dropout}; give it a probability, from 0 to 1.")
-        if self.skip and inputs != outputs:
+        if self.global_skip and inputs != outputs:
             raise MisuseError(
-                f"The ResNet cannot add {outputs} channels to a picture of {inputs}: give --model.generator.skip False."
+                f"The ResNet cannot add {outputs} channels to a picture of {inputs}: leave global_skip out."
             )
         width, bias = self.width, self.norm != "batch"
         layers = nn.Sequential(
@@ -125,9 +126,9 @@ class Config:
             ReflectionPad2d(3),
             Conv2d(width, outputs, 7),
         )
-        if self.norm != "none":  # without one, weights that small would let features fade from layer to layer
+        if self.norm != "none":  # without one, features of narrow networks would fade
             layers.apply(initialise)
-        return ResNet(layers, skip=self.skip)
+        return ResNet(layers, global_skip=self.global_skip)
 
     def _doubling(self, inputs: int, outputs: int, *, bias: bool) -> list[nn.Module]:
         layers: list[nn.Module]
