@@ -77,6 +77,7 @@ def _desk(tmp_path, monkeypatch):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 32)).save(f"{name}.png")
     Path("settings.yaml").write_text(*blocks("docs/training.md", "yaml"))
+    Path("wide.yaml").write_text(*blocks("docs/autoencoding.md", "yaml"))
     (plugin,) = (block for block in blocks("docs/extending.md", "python") if "\nroom = " in block)
     Path("spectral_patch.py").write_text(plugin)
 

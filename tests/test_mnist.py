@@ -88,6 +88,8 @@ def test_digits_are_warped_where_they_are_learnt_from_and_nowhere_else(folder, d
     assert (one - plain.train.example(1, rng.generator(7))["image"]).abs().mean() > 0.02
     assert torch.equal(one, bent.train.examples([(0, rng.generator(6)), (1, rng.generator(7))])["image"][1])
     assert -1 <= one.min() < one.max() <= 1
+    drawn = replace(bent.train, config=replace(bent.train.config, binarise="dynamic")).example(1, rng.generator(7))
+    assert set(drawn["image"].unique().tolist()) == {-1.0, 1.0}
 
 
 @pytest.mark.parametrize("warp", [-0.1, 1.5, math.nan])
