@@ -30,8 +30,7 @@ class Adam:
     decay_from: float = 0.5
     """Share of the training after which the linear schedule starts to go down."""
     weight_decay: float = 0.0
-    """Share by which all that learns shrinks in a step, times the rate (AdamW), against learning by heart; .1 times the
-    sum of all rates says how far."""
+    """Share by which all that learns, biases and a prior too, shrinks in each step: this times the rate (AdamW)."""
 
     def rate_at(self, now: int, total: int) -> float:
         """Return the rate in the unit ``now`` (a step or an epoch, from 0) of ``total``; it is never 0 before the end.
