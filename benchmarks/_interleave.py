@@ -6,7 +6,6 @@ right after one another, and the table says how far they spread.
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -54,11 +53,8 @@ def main(title: str, variants: Mapping[str, Setup], *, rounds: int, warmup: int 
 
 
 def _start(script: Path, name: str) -> subprocess.Popen[str]:
-    # The whole of a processor's threads in each process, which sleep while it is another's turn.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-    return subprocess.Popen(
-        [sys.executable, str(script), "--variant", name], stdin=-1, stdout=-1, text=True, env=environment
-    )
+    # The whole of a processor in each process, whose threads soon sleep while it is the turn of another.
+    return subprocess.Popen([sys.executable, str(script), "--variant", name], stdin=-1, stdout=-1, text=True)
 
 
 def _ask(worker: subprocess.Popen[str], word: str) -> str:

@@ -1,11 +1,13 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from arzhang.networks import _layers, imagegan, patchgan, pixelgan, unet
+from arzhang.networks import _layers, _products, imagegan, patchgan, pixelgan, unet
 from arzhang.types import MisuseError
 
 torch.set_num_threads(1)
@@ -471,6 +473,143 @@ def test_few_channels_in_weights_that_are_held_in_16_bits_are_left_to_the_kernel
     image = torch.randn(1, 5, 9, 9).bfloat16()
     assert not layer._thin(image)
     assert layer(image).dtype == torch.bfloat16
+
+
+def derivatives(function, *inputs):
+    """Return what a function gives, its gradients, and the gradients of those by all but the first input."""
+    output = function()
+    first = torch.autograd.grad(output.square().sum(), inputs, create_graph=True)
+    return [output, *first, *torch.autograd.grad(first[0].square().sum(), inputs[1:2])]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(8, 6), (7, 9)])
+@pytest.mark.parametrize(
+    ("channels", "outputs", "kernel", "stride", "pad"),
+    [
+        (1, 5, 4, 2, 1),
+        (3, 5, 4, 2, 0),
+        (2, 5, 6, 2, 2),
+        (1, 5, 3, 3, 1),
+        (5, 1, 3, 1, 1),
+        (5, 3, 3, 1, 0),
+        (5, 2, 2, 1, 1),
+    ],
+)
+def test_a_convolution_of_few_channels_is_a_product_where_channels_are_last(
+    monkeypatch, channels, outputs, kernel, stride, pad, height, width, bias
+):
+    monkeypatch.setattr(_layers, "FEW", 0)
+    layer = _layers.Conv2d(channels, outputs, kernel, stride, padding=pad, bias=bias).double()
+    image = torch.randn(3, channels, height, width, dtype=torch.float64, requires_grad=True)
+    inputs = image, *layer.parameters()
+    expected = derivatives(lambda: nn.Conv2d.forward(layer, image), *inputs)
+    monkeypatch.setattr(nn.Conv2d, "forward", None)
+    found = derivatives(lambda: layer(_layers.channels_last(image)), *inputs)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("more", [None, 0, 1])
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [(4, 2, 1), (3, 2, 1), (3, 2, 0), (2, 3, 0), (5, 1, 2)])
+def test_the_gradient_of_strided_weights_as_a_product_is_the_gradient(kernel, stride, pad, more, bias):
+    if more and more >= stride:
+        pytest.skip("PyTorch refuses it.")
+    image = torch.randn(2, 3, 9, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(*((4, 3) if more is None else (3, 4)), kernel, kernel, dtype=torch.float64, requires_grad=True)
+    offset = torch.randn(4, dtype=torch.float64, requires_grad=True) if bias else None
+    inputs = [each for each in (image, weight, offset) if each is not None]
+
+    def theirs():
+        if more is None:
+            return nn.functional.conv2d(image, weight, offset, stride, pad)
+        return nn.functional.conv_transpose2d(image, weight, offset, stride, pad, more)
+
+    def mine():
+        return _products.strided(image, weight, offset, stride=stride, pad=pad, more=more)
+
+    for one, other in zip(derivatives(mine, *inputs), derivatives(theirs, *inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("more", [None, 0])
+def test_of_a_strided_convolution_only_those_gradients_are_computed_that_are_asked_for(more):
+    class Calls(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made.append(function.overloadpacket)
+            return function(*args, **kwargs or {})
+
+    image, weight = torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(4, 4, 4, 4, requires_grad=True)
+    for asked, expected in ((image, (1, 0)), (weight, (0, 1))):
+        made = []
+        loss = _products.strided(image, weight, None, stride=2, pad=1, more=more).sum()
+        with Calls():
+            loss.backward(inputs=[asked])
+        assert (made.count(torch.ops.aten.convolution), made.count(torch.ops.aten.mm)) == expected
+    assert image.grad.shape == image.shape
+    assert weight.grad.shape == weight.shape
+
+
+@pytest.mark.parametrize("kind", [_layers.Conv2d, _layers.ConvTranspose2d])
+def test_a_strided_convolution_in_16_bits_rounds_like_the_kernels(monkeypatch, kind):
+    layer = kind(8, 12, 4, 2, padding=1)
+    image = torch.randn(8, 8, 14, 14).contiguous(memory_format=torch.channels_last).requires_grad_()
+
+    def run(*, ours, precision=torch.bfloat16):
+        forward = layer if ours else partial(type(layer).__base__.forward, layer)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            output = forward(image)
+        assert (output.grad_fn.name() == "_StridedBackward") == ours
+        return [output.float(), *torch.autograd.grad(output.float().square().sum(), [image, *layer.parameters()])]
+
+    for exact, kernel, product in zip(
+        run(ours=False, precision=torch.float32), run(ours=False), run(ours=True), strict=True
+    ):
+        errors = [(each - exact).square().mean().sqrt() for each in (kernel, product)]
+        assert 0 < errors[0] < 0.02 * exact.square().mean().sqrt()
+        assert 0 < errors[1] < max(2 * errors[0], 0.01 * exact.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("kind", [_layers.Conv2d, _layers.ConvTranspose2d])
+def test_a_strided_convolution_is_left_to_the_kernels_where_a_product_is_no_faster(kind):
+    layer, image = kind(8, 12, 4, 2, padding=1), torch.randn(8, 8, 14, 14)
+    last = image.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(image).grad_fn.name() != "_StridedBackward"
+        assert layer(last).grad_fn.name() == "_StridedBackward"
+        with torch.no_grad():
+            assert layer(last).grad_fn is None
+    assert layer(last).grad_fn.name() != "_StridedBackward"
+
+
+def test_flattening_hands_back_a_gradient_that_lies_as_the_features_do():
+    features = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen = []
+    flat = _layers.Flatten()(features)
+    features.register_hook(seen.append)
+    assert torch.equal(flat, nn.Flatten()(features))
+    weight = torch.randn_like(flat)
+    (flat * weight).sum().backward()
+    assert torch.equal(features.grad, weight.view(2, 3, 4, 5))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_with_channels_last_are_the_same_pictures(channels):
+    image = torch.randn(2, channels, 4, 5)
+    last = _layers.channels_last(image)
+    assert torch.equal(last, image)
+    assert last.stride() == (20 * channels, 1, 5 * channels, channels)
+
+
+def test_a_layer_of_few_pixels_looks_at_its_weights_once():
+    layer = nn.utils.parametrizations.spectral_norm(_layers.Conv2d(3, 5, 3, padding=1))
+    looked = []
+    layer.parametrizations.weight[0].register_forward_hook(lambda *_: looked.append(1))
+    layer(torch.randn(1, 3, 4, 4))
+    assert len(looked) == 1
 
 
 def test_reflected_padding_can_be_looked_at_without_a_device():

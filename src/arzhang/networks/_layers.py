@@ -1,50 +1,61 @@
 """Convolutions that are fast for small pictures too, the norms that networks choose from, and the initial weights."""
 
-import functools
-import itertools
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from arzhang.networks import _products
+
 FEW = 64
 """Pixels of a whole batch up to which, on a CPU, a convolution is computed as a product of matrices."""
 MANY = 2**21
 """Weights from which a transposed convolution that learns no more is always computed so, on a CPU."""
 THIN = 3
-"""Channels up to which, on a CPU, a transposed convolution that gives them is a product and a sum of its parts."""
+"""Channels up to which, on a CPU, a convolution that takes or gives them is a product and a sum of its parts."""
+SMALL = 3
+"""Side of a kernel up to which that is so of one without a stride."""
 
 Norm = Literal["batch", "instance", "none"]
 
 
 @final
 class Conv2d(nn.Conv2d):
-    """A convolution, square in all it does, that becomes a product of matrices where it has few pixels to give.
+    """A convolution, square in all it does, that becomes a product of matrices where the kernels are slow.
 
-    There the time goes into the weights. A product reads them once, in float32 and as they lie; the kernels for large
-    pictures rearrange them first, at every call.
+    That is where it has few pixels to give: there the time goes into the weights. A product reads them once, in float32
+    and as they lie; the kernels for large pictures rearrange them first, at every call. It is also where few channels
+    come in or go out, of which kernels take as long as of many; that is done where channels are last in memory.
     """
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B outputs h w"]:
         """Return the features."""
         kernel, stride, pad = _geometry(self)
         height, width = ((length + 2 * pad - kernel) // stride + 1 for length in image.shape[2:])
-        if not _few(image, len(image) * height * width):
+        if _few(image, len(image) * height * width):
+            weight = self.weight  # once, since to look at it may be to iterate a norm
+            with torch.autocast("cpu", enabled=False):
+                seen = functional.unfold(image.to(weight.dtype), kernel, padding=pad, stride=stride)
+                return _offset(_product(weight.flatten(1), seen).unflatten(2, (height, width)), self.bias)
+        if not (_eager(image) and _has_channels_last(image)):
             return super().forward(image)
-        with torch.autocast("cpu", enabled=False):
-            patches = functional.unfold(image.to(self.weight.dtype), kernel, padding=pad, stride=stride)
-            features = _product(self.weight.flatten(1), patches).unflatten(2, (height, width))
-            return _offset(features, self.bias)
+        if self.in_channels <= THIN and stride > 1 and kernel % stride == 0:
+            return _products.patches(_as_computed(image), self.weight, self.bias, stride=stride, pad=pad)
+        if self.out_channels <= THIN and stride == 1 and pad < kernel <= SMALL:
+            weight = self.weight.flip(2, 3).transpose(0, 1)
+            return _offset(_products.blocks(image, weight, stride=1, pad=kernel - 1 - pad), self.bias)
+        if stride > 1 and _learns_in_16_bits():
+            return _products.strided(*_in_16_bits(image, self), stride=stride, pad=pad, more=None)
+        return super().forward(image)
 
 
 @final
 class ConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution that becomes a product of matrices where it is given few pixels, or gives few channels.
 
-    Of few channels the kernels take as long as of many. The product makes all that each pixel gives, (m s) x (m s) for
-    a kernel of m strides s; that is m x m blocks of a stride's side, which are moved apart and added.
+    Of few channels the kernels take as long as of many.
     """
 
     def hold_for_inference(self) -> None:
@@ -59,49 +70,47 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         height, width = ((length - 1) * stride - 2 * pad + kernel + more for length in image.shape[2:])
         held = self.weight.stride(0) == 1
         if not _few(image, 0 if held else image[:, 0].numel()):
-            return self._blocks(image) if self._thin(image) else self._kernels(image)
+            if self._thin(image):
+                return _offset(_products.blocks(image, self.weight, stride=stride, pad=pad, more=more), self.bias)
+            return self._kernels(image)
         with torch.autocast("cpu", enabled=False):
-            patches = _product(self.weight.flatten(1).T, image.to(self.weight.dtype).flatten(2))
-            features = functional.fold(patches, (height, width), kernel, padding=pad, stride=stride)
+            seen = _product(self.weight.flatten(1).T, image.to(self.weight.dtype).flatten(2))
+            features = functional.fold(seen, (height, width), kernel, padding=pad, stride=stride)
             return _offset(features.clone(), self.bias)  # fold's result holds as much memory as its input
 
     def _kernels(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B outputs H W"]:
         """Add the bias by itself while it learns on a CPU, where kernels with one are slow backwards."""
+        _, stride, pad = _geometry(self)
+        more = int(self.output_padding[0])
+        if stride > 1 and _eager(image) and _has_channels_last(image) and _learns_in_16_bits():
+            return _products.strided(*_in_16_bits(image, self), stride=stride, pad=pad, more=more)
         if image.is_cuda or self.bias is None or not torch.is_grad_enabled():
             return super().forward(image)
-        pad: Any = self.padding
-        features = functional.conv_transpose2d(
-            image, self.weight, None, self.stride, pad, self.output_padding, self.groups, self.dilation
-        )
-        return _offset(features, self.bias.to(features.dtype))
+        features = functional.conv_transpose2d(image, self.weight, None, stride, pad, more, self.groups, self.dilation)
+        return _offset(features, self.bias)
 
     def _thin(self, image: Tensor) -> bool:
         """Tell whether blocks are faster, in the precisions for which that is known."""
         kernel, stride, pad = _geometry(self)
         return (
-            not image.is_cuda
-            and self.out_channels <= THIN
+            self.out_channels <= THIN
             and kernel % stride == 0
             and int(self.output_padding[0]) <= pad
             and self.weight.dtype not in (torch.bfloat16, torch.float16)  # autocast keeps them in float32
-            and not torch.compiler.is_compiling()
+            and _eager(image)
         )
 
-    def _blocks(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B outputs H W"]:
-        kernel, stride, pad = _geometry(self)
-        more, over = int(self.output_padding[0]), kernel // stride - 1
-        weights = self.weight.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).permute(2, 4, 1, 3, 5, 0)
-        product = weights.flatten(0, 4) @ image.transpose(0, 1).flatten(1)
-        places = list(itertools.product(range(over + 1), repeat=2))
-        blocks = product.view(len(places), self.out_channels, stride, stride, len(image), *image.shape[2:])
-        apart = (
-            functional.pad(block, (right, over - right, down, over - down))
-            for (down, right), block in zip(places, blocks.unbind(), strict=True)
-        )
-        rows = functools.reduce(torch.add, apart).permute(3, 0, 4, 1, 5, 2).flatten(4).flatten(2, 3)
-        height, width = (length - 2 * pad + more for length in rows.shape[2:])
-        bias = None if self.bias is None else self.bias.to(rows.dtype)
-        return _offset(rows[..., pad : pad + height, pad : pad + width], bias)
+
+@final
+class Flatten(nn.Flatten):
+    """Flattening whose gradient comes with its channels last, where the features have them so; PyTorch's does not."""
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:  # noqa: A002 - PyTorch's name
+        """Return each picture's features in a row."""
+        if input.requires_grad and not input.is_contiguous() and _eager(input):
+            input.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        features: Tensor = super().forward(input)
+        return features
 
 
 @final
@@ -130,8 +139,41 @@ def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
     return layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
 
 
+def channels_last(image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """Return pictures with their channels last in memory, which the strides tell of a single channel as well."""
+    if image.shape[1] == 1:
+        pixels: Tensor = image.flatten(1).unflatten(1, (*image.shape[2:], 1))
+        return pixels.permute(0, 3, 1, 2)
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def _has_channels_last(image: Tensor) -> bool:
+    return image.stride(1) == 1
+
+
+def _eager(image: Tensor) -> bool:
+    return not image.is_cuda and not torch.compiler.is_compiling()
+
+
 def _few(image: Tensor, pixels: int) -> bool:
-    return not image.is_cuda and pixels <= FEW and not torch.compiler.is_compiling()
+    return pixels <= FEW and _eager(image)
+
+
+def _learns_in_16_bits() -> bool:
+    return (
+        torch.is_grad_enabled()
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    )
+
+
+def _in_16_bits(image: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor, Tensor | None]:
+    bias = None if layer.bias is None else layer.bias.to(torch.bfloat16)
+    return image.to(torch.bfloat16), layer.weight.to(torch.bfloat16), bias
+
+
+def _as_computed(image: Tensor) -> Tensor:
+    return image.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else image
 
 
 def _product(weights: Tensor, columns: Float[Tensor, "B k l"]) -> Float[Tensor, "B o l"]:
@@ -142,7 +184,7 @@ def _product(weights: Tensor, columns: Float[Tensor, "B k l"]) -> Float[Tensor, 
 
 
 def _offset(features: Tensor, bias: Tensor | None) -> Tensor:
-    return features if bias is None else features + bias[:, None, None]
+    return features if bias is None else features + bias.to(features.dtype)[:, None, None]
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:

@@ -9,12 +9,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from arzhang.networks._layers import initialise
+from arzhang.networks._layers import Conv2d, Flatten, channels_last, initialise
 from arzhang.networks._residual import widths
 from arzhang.networks._sizes import halved
 from arzhang.types import MisuseError
 
 Conditioning = Literal["projection", "concatenation"]
+
+
+@final
+class Projection(nn.Linear):
+    """What features say of a condition: y . V phi, where the weights are the transpose of V."""
+
+    def forward(self, features: Float[Tensor, "B F"], condition: Float[Tensor, "B K"]) -> Float[Tensor, "B 1"]:  # type: ignore[override]
+        """Return it for each picture."""
+        return (condition * (features @ self.weight)).sum(1, keepdim=True)
 
 
 @final
@@ -36,13 +45,13 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Float[Tensor, "B C H W"], condition: Float[Tensor, "B K"]) -> Float[Tensor, "B 1 1 1"]:
         """Return the logit of each picture."""
-        seen = self.condition(condition)
         if self.conditioning == "concatenation":
+            seen = self.condition(condition)
             image = torch.cat([image, seen.unflatten(1, (1, *image.shape[2:])).to(image)], 1)
-        features = self.layers(image)
+        features = self.layers(channels_last(image))
         logits: Tensor = self.plain(features)
         if self.conditioning == "projection":
-            logits = logits + (seen * features).sum(1, keepdim=True)
+            logits = logits + self.condition(features, condition)
         return logits[:, :, None, None]
 
 
@@ -94,13 +103,13 @@ class Config:
         features = channels[-1] * side**2
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for _ in range(self.convolutions):
-            layers += [nn.Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(0.2)]
         network = Discriminator(
-            nn.Sequential(*layers, nn.Flatten()),
+            nn.Sequential(*layers, Flatten()),
             nn.Linear(features, 1),
-            nn.Linear(labels, features if projected else size**2, bias=False),
+            (Projection(labels, features, bias=False) if projected else nn.Linear(labels, size**2, bias=False)),
             conditioning=self.conditioning,
         )
         network.apply(initialise)

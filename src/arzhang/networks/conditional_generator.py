@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arzhang.networks._layers import ConvTranspose2d, Norm, initialise, normalisation
+from arzhang.networks._layers import Conv2d, ConvTranspose2d, Norm, initialise, normalisation
 from arzhang.networks._residual import widths
 from arzhang.networks._sizes import halved
 from arzhang.types import MisuseError
@@ -102,7 +102,7 @@ class Config:
         layers: list[nn.Module] = [
             ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(channels)
         ]
-        layers.append(nn.Conv2d(channels[-1], outputs, 3, padding=1))
+        layers.append(Conv2d(channels[-1], outputs, 3, padding=1))
         network = Generator(
             nn.Linear(latents + labels, channels[0] * side**2),
             nn.ModuleList(self._norm(each, labels) for each in channels),
