@@ -6,6 +6,7 @@ right after one another, and the table says how far they spread.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -53,8 +54,12 @@ def main(title: str, variants: Mapping[str, Setup], *, rounds: int, warmup: int 
 
 
 def _start(script: Path, name: str) -> subprocess.Popen[str]:
-    # The whole of a processor in each process, whose threads soon sleep while it is the turn of another.
-    return subprocess.Popen([sys.executable, str(script), "--variant", name], stdin=-1, stdout=-1, text=True)
+    # As in a training: threads wait awake for a moment, then sleep, so that the turns of others are their own. Did they
+    # sleep at once, all that is short would pay for waking them; did they never, others would.
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    return subprocess.Popen(
+        [sys.executable, str(script), "--variant", name], stdin=-1, stdout=-1, text=True, env=environment
+    )
 
 
 def _ask(worker: subprocess.Popen[str], word: str) -> str:

@@ -41,7 +41,7 @@ NAMES = {"pix2pix": ("source", "target"), "cyclegan": ("a", "b"), "cgan": ("imag
 RECIPE = {"cgan": "cgan-mnist"}.get(GIVEN.model, GIVEN.model)
 DEFAULTS = {"cgan": (64, 28)}.get(GIVEN.model, (1, 256))
 STEPS = {"cgan": 10}.get(GIVEN.model, 1)
-"""How many steps a turn is: the first has what the last turn left of the caches."""
+"""Steps in a turn: the first of them starts with what others left in the caches, so that alone it would time those."""
 BATCH, SIZE = (int(os.environ.get(name, value)) for name, value in zip(("BATCH", "SIZE"), DEFAULTS, strict=True))
 
 
@@ -98,14 +98,14 @@ def variant(
     return step
 
 
-OF_SEVERAL = {"+ shared passes": {"shared": True}, "+ channels last": {"ordered": True}}
+OF_SEVERAL = {"+ shared passes": {"shared": True}, "+ channels last, few by products": {"ordered": True}}
 OF_CGAN = {"+ gradients of who moves": {"own": True}}
 MEASURES = {
     "plain": {},
     **(OF_CGAN if GIVEN.model == "cgan" else {}),
     "+ memory kept": {"kept": True},
     "+ fused Adam": {"fused": True},
-    "+ products, bias apart (float32)": {"products": True},
+    "+ products of few pixels, bias apart": {"products": True},
     **({} if GIVEN.model == "pix2pix" else OF_SEVERAL),
     "+ bfloat16": {"precision": "bfloat16"},
 }

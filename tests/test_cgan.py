@@ -175,6 +175,27 @@ def test_the_logit_of_a_projection_is_linear_in_the_condition(spectral):
     torch.testing.assert_close(network(picture, 2 * y[0] - 3 * y[1]), mixed)
 
 
+def test_in_bfloat16_the_discriminator_goes_by_products_with_channels_last_to_its_end():
+    network = conditional_discriminator.Config(width=8).build(inputs=1, labels=4, size=28)
+    picture = noise(8, 1, 28, 28).requires_grad_()
+    made, strides, gradients = [], [], []
+
+    def look(layer, _, output):
+        made.append(output.grad_fn.name())
+        strides.append(output.stride(1))
+        output.register_hook(gradients.append)
+
+    for layer in network.layers[:-2]:
+        layer.register_forward_hook(look)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(picture, noise(8, 4))
+    assert made[0] == "PermuteBackward0"
+    assert made[2] == "_StridedBackward"
+    logits.sum().backward()
+    assert strides == [1] * 5
+    assert [each.stride(1) for each in gradients] == [1] * 5
+
+
 def test_a_concatenation_sees_the_condition_as_one_more_channel():
     how = conditional_discriminator.Config(
         depth=1, width=3, convolutions=0, conditioning="concatenation", spectral=False

@@ -506,6 +506,7 @@ def test_a_convolution_of_few_channels_is_a_product_where_channels_are_last(
     expected = derivatives(lambda: nn.Conv2d.forward(layer, image), *inputs)
     monkeypatch.setattr(nn.Conv2d, "forward", None)
     found = derivatives(lambda: layer(_layers.channels_last(image)), *inputs)
+    assert found[0].stride(1) == 1 or outputs < channels
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
@@ -550,6 +551,31 @@ def test_of_a_strided_convolution_only_those_gradients_are_computed_that_are_ask
         assert (made.count(torch.ops.aten.convolution), made.count(torch.ops.aten.mm)) == expected
     assert image.grad.shape == image.shape
     assert weight.grad.shape == weight.shape
+
+
+@pytest.mark.parametrize("sizes", [(1, 8, 4, 2), (8, 1, 3, 1)])
+def test_products_of_few_channels_under_autocast_round_like_the_kernels(monkeypatch, sizes):
+    layer = _layers.Conv2d(*sizes, padding=1)
+    image = torch.randn(8, sizes[0], 14, 14, requires_grad=True)
+
+    def run(thin, precision=torch.bfloat16):
+        monkeypatch.setattr(_layers, "THIN", thin)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            output = layer(_layers.channels_last(image))
+        assert output.dtype == precision
+        return [output.float(), *torch.autograd.grad(output.float().square().sum(), [image, *layer.parameters()])]
+
+    for exact, kernel, product in zip(run(0, torch.float32), run(0), run(3), strict=True):
+        errors = [(each - exact).square().mean().sqrt() for each in (kernel, product)]
+        assert 0 < errors[0] < 0.02 * exact.square().mean().sqrt()
+        assert 0 < errors[1] < max(2 * errors[0], 0.01 * exact.square().mean().sqrt())
+
+
+def test_what_autocast_leaves_alone_is_left_in_64_bits():
+    image = torch.randn(2, 1, 16, 16, dtype=torch.float64, requires_grad=True)
+    layers = nn.Sequential(_layers.Conv2d(1, 8, 4, 2, padding=1), _layers.Conv2d(8, 8, 4, 2, padding=1)).double()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layers(_layers.channels_last(image)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("kind", [_layers.Conv2d, _layers.ConvTranspose2d])

@@ -71,6 +71,6 @@ def features(widths: Sequence[int], strides: Sequence[int], *, norm: Norm) -> li
             # Of the norms only batch norm brings an offset. Instance norm undoes the bias, but it is published so.
             Conv2d(before, after, 4, stride, padding=1, bias=i == 0 or norm != "batch"),
             normalisation(norm if i > 0 else "none", after),
-            nn.LeakyReLU(0.2, inplace=True),
+            nn.LeakyReLU(0.2, inplace=i > 0),  # what may follow a product, a view, is slow in place
         ]
     return layers

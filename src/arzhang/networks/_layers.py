@@ -14,9 +14,9 @@ FEW = 64
 MANY = 2**21
 """Weights from which a transposed convolution that learns no more is always computed so, on a CPU."""
 THIN = 3
-"""Channels up to which, on a CPU, a convolution that takes or gives them is a product and a sum of its parts."""
+"""Channels up to which, on a CPU, a convolution that takes or gives them is a product of matrices."""
 SMALL = 3
-"""Side of a kernel up to which that is so of one without a stride."""
+"""Side of a kernel up to which that is so of a convolution that gives them, which has a part for each of its pixels."""
 
 Norm = Literal["batch", "instance", "none"]
 
@@ -25,9 +25,10 @@ Norm = Literal["batch", "instance", "none"]
 class Conv2d(nn.Conv2d):
     """A convolution, square in all it does, that becomes a product of matrices where the kernels are slow.
 
-    That is where it has few pixels to give: there the time goes into the weights. A product reads them once, in float32
-    and as they lie; the kernels for large pictures rearrange them first, at every call. It is also where few channels
-    come in or go out, of which kernels take as long as of many; that is done where channels are last in memory.
+    That is where it has few pixels to give: there the time goes into the weights. A product reads them once, in
+    float32 and as they lie; the kernels for large pictures rearrange them first, at every call. It is also where few
+    channels go out, or come in and have a gradient: of few, kernels take as long as of many. And in bfloat16 the
+    gradient of weights with a stride is a product. The last two are done where channels are last in memory.
     """
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B outputs h w"]:
@@ -41,13 +42,13 @@ class Conv2d(nn.Conv2d):
                 return _offset(_product(weight.flatten(1), seen).unflatten(2, (height, width)), self.bias)
         if not (_eager(image) and _has_channels_last(image)):
             return super().forward(image)
-        if self.in_channels <= THIN and stride > 1 and kernel % stride == 0:
+        if self.in_channels <= THIN and image.requires_grad and stride > 1 and kernel % stride == 0:
             return _products.patches(_as_computed(image), self.weight, self.bias, stride=stride, pad=pad)
         if self.out_channels <= THIN and stride == 1 and pad < kernel <= SMALL:
             weight = self.weight.flip(2, 3).transpose(0, 1)
             return _offset(_products.blocks(image, weight, stride=1, pad=kernel - 1 - pad), self.bias)
-        if stride > 1 and _learns_in_16_bits():
-            return _products.strided(*_in_16_bits(image, self), stride=stride, pad=pad, more=None)
+        if stride > 1 and _learns_in_bfloat16(image):
+            return _products.strided(*_in_bfloat16(image, self), stride=stride, pad=pad, more=None)
         return super().forward(image)
 
 
@@ -82,8 +83,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         """Add the bias by itself while it learns on a CPU, where kernels with one are slow backwards."""
         _, stride, pad = _geometry(self)
         more = int(self.output_padding[0])
-        if stride > 1 and _eager(image) and _has_channels_last(image) and _learns_in_16_bits():
-            return _products.strided(*_in_16_bits(image, self), stride=stride, pad=pad, more=more)
+        if stride > 1 and _eager(image) and _has_channels_last(image) and _learns_in_bfloat16(image):
+            return _products.strided(*_in_bfloat16(image, self), stride=stride, pad=pad, more=more)
         if image.is_cuda or self.bias is None or not torch.is_grad_enabled():
             return super().forward(image)
         features = functional.conv_transpose2d(image, self.weight, None, stride, pad, more, self.groups, self.dilation)
@@ -103,7 +104,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 @final
 class Flatten(nn.Flatten):
-    """Flattening whose gradient comes with its channels last, where the features have them so; PyTorch's does not."""
+    """Flattening whose gradient has its channels last on a CPU, where the features have; PyTorch's own has not."""
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:  # noqa: A002 - PyTorch's name
         """Return each picture's features in a row."""
@@ -148,32 +149,36 @@ def channels_last(image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
 
 
 def _has_channels_last(image: Tensor) -> bool:
+    """Tell it by the strides alone: PyTorch's own word is no for one channel, whatever they are."""
     return image.stride(1) == 1
 
 
 def _eager(image: Tensor) -> bool:
-    return not image.is_cuda and not torch.compiler.is_compiling()
+    """Whether it is computed on a CPU as it is written, or looked at on no device as if it were."""
+    return (image.is_cpu or image.is_meta) and not torch.compiler.is_compiling()
 
 
 def _few(image: Tensor, pixels: int) -> bool:
     return pixels <= FEW and _eager(image)
 
 
-def _learns_in_16_bits() -> bool:
+def _learns_in_bfloat16(image: Tensor) -> bool:
     return (
-        torch.is_grad_enabled()
+        image.dtype != torch.float64  # which autocast leaves alone
+        and torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )
 
 
-def _in_16_bits(image: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor, Tensor | None]:
+def _in_bfloat16(image: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor, Tensor | None]:
     bias = None if layer.bias is None else layer.bias.to(torch.bfloat16)
     return image.to(torch.bfloat16), layer.weight.to(torch.bfloat16), bias
 
 
 def _as_computed(image: Tensor) -> Tensor:
-    return image.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else image
+    alone = image.dtype == torch.float64 or not torch.is_autocast_enabled("cpu")
+    return image if alone else image.to(torch.get_autocast_dtype("cpu"))
 
 
 def _product(weights: Tensor, columns: Float[Tensor, "B k l"]) -> Float[Tensor, "B o l"]:

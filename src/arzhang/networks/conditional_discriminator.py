@@ -19,7 +19,7 @@ Conditioning = Literal["projection", "concatenation"]
 
 @final
 class Projection(nn.Linear):
-    """What features say of a condition: y . V phi, where the weights are the transpose of V."""
+    """What features say of a condition: y . V phi, with the weights of a layer from y, the transpose of V."""
 
     def forward(self, features: Float[Tensor, "B F"], condition: Float[Tensor, "B K"]) -> Float[Tensor, "B 1"]:  # type: ignore[override]
         """Return it for each picture."""
@@ -33,7 +33,7 @@ class Discriminator(nn.Module):
     Args:
         layers: From a picture to features.
         plain: From features to what says "real", whatever the condition.
-        condition: From the condition to the features that speak for it, or to a channel of the picture.
+        condition: From features and condition to what one says of the other, or from the condition to a channel.
         conditioning: Which of the two.
     """
 
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         if self.conditioning == "concatenation":
             seen = self.condition(condition)
             image = torch.cat([image, seen.unflatten(1, (1, *image.shape[2:])).to(image)], 1)
-        features = self.layers(channels_last(image))
+        features = self.layers(image if image.is_cuda else channels_last(image))
         logits: Tensor = self.plain(features)
         if self.conditioning == "projection":
             logits = logits + self.condition(features, condition)
@@ -102,10 +102,10 @@ class Config:
         channels = [inputs if projected else inputs + 1, *widths(self.width, self.depth)]
         features = channels[-1] * side**2
         layers: list[nn.Module] = []
-        for before, after in pairwise(channels):
-            layers += [Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for before, after in pairwise(channels):  # what follows a product, a view, is slow in place
+            layers += [Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=bool(layers))]
         for _ in range(self.convolutions):
-            layers += [Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(0.2)]
+            layers += [Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         network = Discriminator(
             nn.Sequential(*layers, Flatten()),
             nn.Linear(features, 1),
