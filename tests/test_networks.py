@@ -512,10 +512,14 @@ def test_a_convolution_of_few_channels_is_a_product_where_channels_are_last(
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("most", [1, 2**25])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("more", [None, 0, 1])
 @pytest.mark.parametrize(("kernel", "stride", "pad"), [(4, 2, 1), (3, 2, 1), (3, 2, 0), (2, 3, 0), (5, 1, 2)])
-def test_the_gradient_of_strided_weights_as_a_product_is_the_gradient(kernel, stride, pad, more, bias):
+def test_the_gradient_of_strided_weights_as_a_product_is_the_gradient(
+    monkeypatch, kernel, stride, pad, more, bias, most
+):
+    monkeypatch.setattr(_products, "MOST", most)
     if more and more >= stride:
         pytest.skip("PyTorch refuses it.")
     image = torch.randn(2, 3, 9, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()

@@ -9,6 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+MOST = 2**25
+"""Numbers that are laid out at once to find a gradient of weights: 64 MB in bfloat16, or one picture's."""
+
 
 def patches(
     image: Float[Tensor, "B C H W"], weight: Float[Tensor, "o C k k"], bias: Tensor | None, *, stride: int, pad: int
@@ -93,14 +96,27 @@ class _Strided(torch.autograd.Function):
             answer[0] = functional.conv_transpose2d(gradient, weight, None, stride, pad, rest)
         if of_weight:
             large, small = (gradient, image) if transposed else (image, gradient)
-            padded = functional.pad(large.contiguous(memory_format=torch.channels_last), (pad,) * 4)
-            windows = padded.permute(0, 2, 3, 1).unfold(1, kernel, stride).unfold(2, kernel, stride)
-            seen = windows.permute(0, 1, 2, 4, 5, 3).flatten(3)
-            product = small.permute(0, 2, 3, 1).flatten(0, 2).T @ seen.flatten(0, 2)
-            answer[1] = product.unflatten(1, (kernel, kernel, -1)).permute(0, 3, 1, 2).contiguous()
+            count = max(1, MOST // (small[0, 0].numel() * kernel**2 * large.shape[1]))
+            parts = [
+                _of_weights(few, pixels, kernel=kernel, stride=stride, pad=pad)
+                for few, pixels in zip(large.split(count), small.split(count), strict=True)
+            ]
+            answer[1] = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)  # which adds in float32
         if of_bias:
             answer[2] = gradient.sum((0, 2, 3))
         return tuple(answer)
+
+
+def _of_weights(
+    large: Float[Tensor, "B C H W"], small: Float[Tensor, "B o h w"], *, kernel: int, stride: int, pad: int
+) -> Float[Tensor, "o C k k"]:
+    """Multiply one side's pixels by what each of them sees on the other side."""
+    padded = functional.pad(large.contiguous(memory_format=torch.channels_last), (pad,) * 4)
+    windows = padded.permute(0, 2, 3, 1).unfold(1, kernel, stride).unfold(2, kernel, stride)
+    seen = windows.permute(0, 1, 2, 4, 5, 3).flatten(3)
+    product = small.permute(0, 2, 3, 1).flatten(0, 2).T @ seen.flatten(0, 2)
+    weights: Tensor = product.unflatten(1, (kernel, kernel, -1)).permute(0, 3, 1, 2)
+    return weights.contiguous()
 
 
 def _wanted(ctx: Any) -> list[bool]:
