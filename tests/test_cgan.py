@@ -16,10 +16,11 @@ from torch.distributions import Normal
 from arzhang import agreement
 from arzhang.data import digits, labelled
 from arzhang.features import lenet, pixels
+from arzhang.loading import batches
 from arzhang.losses._augmentation import augmented
 from arzhang.losses._r1 import r1
 from arzhang.models import cgan
-from arzhang.networks import conditional_discriminator, conditional_generator
+from arzhang.networks import _layers, conditional_discriminator, conditional_generator
 from arzhang.report import asking, autoencoding
 from arzhang.rng import generator
 from arzhang.run import from_recipe
@@ -194,6 +195,29 @@ def test_in_bfloat16_the_discriminator_goes_by_products_with_channels_last_to_it
     logits.sum().backward()
     assert strides == [1] * 5
     assert [each.stride(1) for each in gradients] == [1] * 5
+
+
+def test_the_losses_by_products_and_in_bfloat16_follow_those_of_the_kernels_in_float32(monkeypatch):
+    run, steps = from_recipe("cgan-digits"), range(40)
+    data = list(batches(run.data.build(seed=0).train, size=16, seed=0, steps=steps))
+
+    def played(*, thin, fast):
+        monkeypatch.setattr(_layers, "THIN", thin)
+        torch.manual_seed(0)
+        state = begin(run, CPU)
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=fast)
+        rounds = []
+        for step in steps:
+            torch.manual_seed(step)
+            moves = play(state.game, data[step], state.optimisers, rate=2e-4, autocast=autocast)
+            rounds.append([move.loss.item() for move in moves])
+        return torch.tensor(rounds)
+
+    plain = played(thin=0, fast=False)
+    for fast, first in ((False, 1e-4), (True, 0.005)):
+        departure = (played(thin=3, fast=fast) - plain).abs()  # of losses about 1, some of them near 0
+        assert 0 < departure[:5].max() < first
+        assert departure.max() < 0.15
 
 
 def test_a_concatenation_sees_the_condition_as_one_more_channel():
